@@ -1,0 +1,274 @@
+"""Who runs now, and what a message carries of it.
+
+A *frame* is the command run or job that this thread or task is inside of. A *job context* is
+what a published message carries in its ``jobmon`` header (Celery) or hash field (RQ): the run
+it belongs to, the attempt, and the trace context it was created in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from jobmon.model import MANUAL_DISPATCH
+
+HEADER: Final = "jobmon"
+PROCESS_ID_VARIABLE: Final = "JOB_MONITOR_PROCESS_ID"
+COMMAND_VARIABLE: Final = "JOB_MONITOR_COMMAND"
+_VERSION: Final = 1
+_SHORT: Final = {
+    "job_id": "i",
+    "process_id": "p",
+    "command": "c",
+    "manual": "m",
+    "attempt": "a",
+    "queue": "q",
+    "created_at": "f",
+    "enqueued_at": "e",
+    "eta": "t",
+    "parent_id": "pj",
+    "root_id": "rj",
+    "job_type": "jt",
+    "creation": "tp",
+    "command_span": "ctp",
+    "command_started_at": "t0",
+    "hop": "h",
+    "retry_of": "ro",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What one published message says about itself. Times are Unix seconds, 0 where unknown."""
+
+    job_id: str
+    process_id: str
+    command: str
+    manual: bool = False
+    attempt: int = 1
+    queue: str = ""
+    created_at: float = 0.0
+    """First publish of this id in the run."""
+    enqueued_at: float = 0.0
+    """Publish of this attempt."""
+    eta: float = 0.0
+    parent_id: str = ""
+    root_id: str = ""
+    job_type: str = ""
+    creation: str = ""
+    """W3C traceparent of the context the job was created in; attempts share it."""
+    command_span: str = ""
+    """W3C traceparent of the command's span."""
+    command_started_at: float = 0.0
+    hop: int = 0
+    """How many jobs lie between the command and this one."""
+    retry_of: str = ""
+    """W3C traceparent of the attempt that published this one."""
+
+    def encode(self) -> str:
+        """Header text: compact JSON without empty members."""
+        members: dict[str, Any] = {"v": _VERSION}
+        for name, short in _SHORT.items():
+            value = getattr(self, name)
+            if value:
+                members[short] = 1 if value is True else value
+        return json.dumps(members, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: object) -> JobContext | None:
+        """Read a header; None when it is absent, damaged or of another version."""
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        if not isinstance(text, str) or len(text) > 4096:
+            return None
+        try:
+            members = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(members, dict):
+            return None
+        found = cast("dict[str, Any]", members)
+        if found.get("v") != _VERSION:
+            return None
+        try:
+            return cls(
+                job_id=str(found["i"]),
+                process_id=str(found["p"]),
+                command=str(found["c"]),
+                manual=bool(found.get("m", False)),
+                attempt=max(1, int(found.get("a", 1))),
+                queue=str(found.get("q", "")),
+                created_at=float(found.get("f", 0.0)),
+                enqueued_at=float(found.get("e", 0.0)),
+                eta=float(found.get("t", 0.0)),
+                parent_id=str(found.get("pj", "")),
+                root_id=str(found.get("rj", "")),
+                job_type=str(found.get("jt", "")),
+                creation=str(found.get("tp", "")),
+                command_span=str(found.get("ctp", "")),
+                command_started_at=float(found.get("t0", 0.0)),
+                hop=int(found.get("h", 0)),
+                retry_of=str(found.get("ro", "")),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A command run or a job that is open in this process."""
+
+    process_id: str
+    command: str
+    manual: bool = False
+    started_at: float = 0.0
+    """Start of the command run (not of the job), Unix seconds; 0 where unknown."""
+    job: JobContext | None = None
+    """The running job, None for a command."""
+    span: Any = None
+    """Handle of the open span (spans.py), None without one."""
+    published: int = 0
+    """Jobs published from here, for the trace's 1,000-job rule."""
+    fanout: str = ""
+    """Traceparent that replaces the frame's own once the rule took hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explicit:
+    """What a :class:`jobmon.TrackableJob` said about its next publish; empty means unsaid."""
+
+    process_id: str = ""
+    command: str = ""
+    job_type: str = ""
+    created_at: float = 0.0
+
+
+_current: ContextVar[Frame | None] = ContextVar("jobmon_frame", default=None)
+explicit: ContextVar[Explicit | None] = ContextVar("jobmon_explicit", default=None)
+_open: dict[int, Frame] = {}
+_inherited: Frame | None = None
+_inherited_read = False
+
+
+def enter(frame: Frame) -> Token[Frame | None]:
+    """Make a frame the current one of this context. Pass the token to :func:`leave`."""
+    _open[id(frame)] = frame
+    return _current.set(frame)
+
+
+def leave(frame: Frame, token: Token[Frame | None]) -> None:
+    """Close a frame, in whatever context its end is seen."""
+    _open.pop(id(frame), None)
+    try:
+        _current.reset(token)
+    except ValueError:
+        # Another context saw the end (a generator, another greenlet): the token is not its own.
+        if _current.get() is frame:
+            _current.set(None)
+
+
+def current() -> Frame | None:
+    """The frame that a publish belongs to, or None.
+
+    A thread started by user code has no context of its own. It then belongs to the process's
+    only open job, else its only open run, else the run that started the process; where several
+    are open nobody can tell, and nothing is guessed.
+    """
+    frame = _current.get()
+    if frame is not None:
+        return frame
+    frames = list(_open.values())
+    jobs = [frame for frame in frames if frame.job is not None]
+    if jobs:
+        return jobs[0] if len(jobs) == 1 else None
+    if frames:
+        return frames[0] if len(frames) == 1 else None
+    return _inherited_run()
+
+
+def entered() -> Frame | None:
+    """The frame entered in this very context, without any fallback."""
+    return _current.get()
+
+
+def _inherited_run() -> Frame | None:
+    """The run named by the environment: this process is a child of ``jobmon run``."""
+    global _inherited, _inherited_read
+    if not _inherited_read:
+        _inherited_read = True
+        process_id = canonical_uuid(os.environ.get(PROCESS_ID_VARIABLE, ""))
+        if process_id:
+            _inherited = Frame(process_id, os.environ.get(COMMAND_VARIABLE) or MANUAL_DISPATCH)
+    return _inherited
+
+
+def canonical_uuid(text: str) -> str:
+    """The lower-case 8-4-4-4-12 form of a UUID, or an empty string."""
+    if len(text) != 36:
+        return ""
+    try:
+        return str(uuid.UUID(text)) if text.count("-") == 4 else ""
+    except ValueError:
+        return ""
+
+
+def published_from_here(
+    job_id: str, queue: str, *, eta: float = 0.0, previous: JobContext | None = None
+) -> JobContext:
+    """Context of a message that is about to be published.
+
+    Args:
+        job_id: The engine's id of the job.
+        queue: Name of the queue it goes to.
+        eta: Earliest start in Unix seconds, 0 for at once.
+        previous: Context of the last publish of the same id, when this is a further one:
+            an engine's retry, ``replace()``, a repeat, a requeue. Run, root and creation
+            context stay; only the attempt and its times are new.
+    """
+    now = time.time()
+    frame = current()
+    if previous is not None:
+        own = frame is not None and frame.job is not None and frame.job.job_id == job_id
+        return replace(
+            previous,
+            attempt=previous.attempt + 1,
+            queue=queue or previous.queue,
+            enqueued_at=now,
+            eta=eta,
+            retry_of=_traceparent(frame) if own else previous.retry_of,
+        )
+    said = explicit.get()
+    created_at = said.created_at if said is not None and said.created_at else now
+    job_type = said.job_type if said is not None else ""
+    if said is not None and said.process_id:
+        inside = frame if frame is not None and frame.process_id == said.process_id else None
+        base = JobContext(job_id, said.process_id, said.command or MANUAL_DISPATCH)
+    elif frame is not None:
+        inside = frame
+        base = JobContext(job_id, frame.process_id, frame.command, frame.manual)
+    else:
+        inside = None
+        base = JobContext(job_id, canonical_uuid(job_id) or str(uuid.uuid4()), MANUAL_DISPATCH, True)
+    parent = frame.job if frame is not None else None
+    return replace(
+        base,
+        queue=queue,
+        created_at=created_at,
+        enqueued_at=now,
+        eta=eta,
+        job_type=job_type,
+        parent_id=parent.job_id if parent is not None else "",
+        root_id=(parent.root_id or parent.job_id) if parent is not None else job_id,
+        command_started_at=inside.started_at if inside is not None else 0.0,
+        hop=parent.hop + 1 if parent is not None and inside is not None else 0,
+    )
+
+
+def _traceparent(frame: Frame | None) -> str:
+    span = frame.span if frame is not None else None
+    return span.traceparent if span is not None else ""
