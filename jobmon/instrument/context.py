@@ -247,7 +247,8 @@ def published_from_here(
     job_type = said.job_type if said is not None else ""
     if said is not None and said.process_id:
         inside = frame if frame is not None and frame.process_id == said.process_id else None
-        base = JobContext(job_id, said.process_id, said.command or MANUAL_DISPATCH)
+        name = said.command or MANUAL_DISPATCH
+        base = JobContext(job_id, said.process_id, name, name == MANUAL_DISPATCH)
     elif frame is not None:
         inside = frame
         base = JobContext(job_id, frame.process_id, frame.command, frame.manual)
