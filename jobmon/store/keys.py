@@ -1,0 +1,351 @@
+"""Every Redis key of jobmon, in one table, and the names that follow from it.
+
+``python -m jobmon.store.keys`` prints the page of the documentation made from the table.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+RUN_TTL: Final = "the run's"
+SCHEMA_VERSION: Final = 1
+"""Layout of the keys and of a record's head; a newer store is never written to."""
+
+
+class Key(NamedTuple):
+    """One kind of key, as the documentation describes it."""
+
+    name: str
+    type: str
+    holds: str
+    """Members or fields, and what a field's value is."""
+    score: str
+    ttl: str
+    writer: str
+    documented: bool = False
+    """True: a public contract. False: internal, may change with `store:meta`'s schema."""
+
+
+TABLE: Final = (
+    Key(
+        "commands:running",
+        "hash",
+        "run id → JSON `id`, `command`, `source`, `started_at`, `environment`, `arguments`, "
+        "`options`, …",
+        "",
+        "none; removed by the run's end",
+        "start and end of a run",
+        documented=True,
+    ),
+    Key(
+        "commands:finished",
+        "hash",
+        "run id → JSON `id`, `command`, `source`, `finished_at`, `exit_code`, …",
+        "",
+        "per entry: `completed_ttl`, with an exit code other than 0 `failed_ttl`; at most "
+        "10,000 entries",
+        "end of a run",
+        documented=True,
+    ),
+    Key(
+        "command-pid-map:<command>",
+        "string",
+        "id of the newest run of the command",
+        "",
+        "`tracking_ttl`",
+        "start of a run",
+        documented=True,
+    ),
+    Key(
+        "command:<processId>:jobs",
+        "hash",
+        "job id → record: JSON, first `status`, `attempt` and `x` (the store's own numbers)",
+        "",
+        RUN_TTL,
+        "transition",
+        documented=True,
+    ),
+    Key(
+        "command:metrics:<command>:<processId>",
+        "hash",
+        "`job_count`, `success_jobs`, `failed_jobs`, `total_job_time` (s), `peak_memory` (bytes), "
+        "`last_update`, `revoked_jobs`, `lost_jobs`, `retried_jobs`; `run` (JSON), `status`, "
+        "`started_at`, `finished_at`, `exit_code`, `drained_at`; `born`, `version`, `partial`, "
+        "`finished`, `last_end_ms`, `latest_ready_ms`, `drain_counted`",
+        "",
+        RUN_TTL,
+        "transition, start and end of a run",
+        documented=True,
+    ),
+    Key(
+        "job:metrics:<jobId>",
+        "hash",
+        "a job that nobody's command started: `process_id`, `command_name`, `status`, "
+        "`execution_time`, `queue_time`, `memory_usage`, `queue`, `class`, `created_at`, "
+        "`started_at`, `finished_at`, `last_update`, `attempt`, `record` (as in a run's hash)",
+        "",
+        "the record's: `tracking_ttl`, `completed_ttl` or `failed_ttl`",
+        "transition",
+        documented=True,
+    ),
+    Key(
+        "command:<processId>:attempts",
+        "hash",
+        "`<jobId>:<attempt>` → record of an earlier attempt, newest 20 a job",
+        "",
+        RUN_TTL,
+        "transition",
+    ),
+    Key(
+        "command:<processId>:unsynced",
+        "list",
+        "what the history lacks, oldest first: an element `<version>:<n>`, then n job ids",
+        "",
+        RUN_TTL,
+        "transition; cleared up to a version by sync",
+    ),
+    Key(
+        "command:<processId>:manual",
+        "set",
+        "job ids of a tree that nobody's command started, without the root's",
+        "",
+        "the longest of its jobs'",
+        "transition",
+    ),
+    Key(
+        "job:attempts:<jobId>",
+        "hash",
+        "`<jobId>:<attempt>` → record of an earlier attempt, as above",
+        "",
+        "that of `job:metrics:<jobId>`",
+        "transition",
+    ),
+    Key(
+        "job:message:<jobId>",
+        "string",
+        "replayable message of a failed job, never shown",
+        "",
+        "`failed_ttl`",
+        "failed transition",
+    ),
+    Key(
+        "unsynced",
+        "sorted set",
+        "`<processId>` of a run, `<processId>/<jobId>` of a job without one",
+        "version",
+        "entries older than `failed_ttl` + 1 h are dropped and counted",
+        "transition",
+    ),
+    Key(
+        "drained",
+        "sorted set",
+        "`<processId>` of an unsynced run that ended with all its jobs",
+        "version",
+        "as `unsynced`",
+        "transition",
+    ),
+    Key(
+        "jobs:failed",
+        "sorted set",
+        "`<processId>/<jobId>` of a job that is failed or lost",
+        "end, Unix ms",
+        "entries older than `failed_ttl` + 1 h are dropped",
+        "transition",
+    ),
+    Key(
+        "pending:<series>",
+        "sorted set",
+        "`<processId>/<jobId>` of a pending or retrying job",
+        "when it can start, Unix ms",
+        "none",
+        "transition",
+    ),
+    Key(
+        "processing:<series>",
+        "sorted set",
+        "`<processId>/<jobId>` of a job that runs",
+        "start, Unix ms",
+        "none",
+        "transition",
+    ),
+    Key(
+        "commands:finished:by-time",
+        "sorted set",
+        "run id",
+        "when its entry of `commands:finished` ends, Unix ms",
+        "with the entry",
+        "end of a run",
+    ),
+    Key(
+        "series:jobs",
+        "hash",
+        "engine, queue and job name, joined by U+001F → number of the series",
+        "",
+        "none",
+        "transition",
+    ),
+    Key("series:commands", "hash", "command → number of the series", "", "none", "transition"),
+    Key(
+        "series:errors",
+        "hash",
+        "job name → how many error types it has; job name, U+001F, error type → 1",
+        "",
+        "none",
+        "transition",
+    ),
+    Key("labels:job_name", "set", "job names that have series", "", "none", "transition"),
+    Key(
+        "labels:queue",
+        "sorted set",
+        "queues that have series",
+        "last seen, Unix ms",
+        "none",
+        "transition",
+    ),
+    Key("labels:error_type", "set", "error types that have series", "", "none", "transition"),
+    Key(
+        "totals:jobs",
+        "hash",
+        "`<series>:enqueued`, `:started`, `:finished:<outcome>`, `:lost_corrected`, "
+        "`:errors:<error type>`, `:duration:<bucket>`, `:duration:sum_us`, "
+        "`:queue_time:<bucket>`, `:queue_time:sum_us`",
+        "",
+        "none",
+        "transition",
+    ),
+    Key(
+        "totals:commands",
+        "hash",
+        "`<series>:runs:<outcome>`, `:jobs_finished:<outcome>`, `:lost_corrected`, "
+        "`:runs_lost_corrected`, `:run_duration:…`, `:drain_duration:…` (as above), "
+        "`:last_start`, `:last_end`, `:last_success` (ms), `:last_duration_us`, "
+        "`:last_run_failed`",
+        "",
+        "none",
+        "transition, start and end of a run",
+    ),
+    Key(
+        "totals:recorder",
+        "hash",
+        "`transitions`, `dropped:<reason>`, `overflow:<label>`, `expired_unsynced`, `lag_ms`",
+        "",
+        "none",
+        "every call",
+    ),
+    Key(
+        "store:meta",
+        "hash",
+        "`schema`, `clock` (last version given), `last_job_series`, `last_command_series`",
+        "",
+        "none",
+        "every call",
+    ),
+)
+"""Names come after the prefix (`redis.prefix`, `jobmon:`)."""
+
+
+def encode_command(command: str) -> str:
+    """The command's name as it stands in keys, where braces would choose a cluster's slot."""
+    return command.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+
+
+class RunKeys:
+    """Keys of one command run, or of one tree of jobs that nobody's command started."""
+
+    __slots__ = ("_prefix", "attempts", "jobs", "manual", "process_id", "unsynced")
+
+    def __init__(self, prefix: str, process_id: str) -> None:
+        self._prefix = prefix
+        self.process_id = process_id
+        own = f"{prefix}command:{process_id}:"
+        self.jobs = own + "jobs"
+        self.attempts = own + "attempts"
+        self.unsynced = own + "unsynced"
+        self.manual = own + "manual"
+
+    def metrics(self, command: str) -> str:
+        """Counters of the run."""
+        return f"{self._prefix}command:metrics:{encode_command(command)}:{self.process_id}"
+
+
+class Keys:
+    """Names of all keys under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.running = prefix + "commands:running"
+        self.finished = prefix + "commands:finished"
+        self.finished_by_time = prefix + "commands:finished:by-time"
+        self.unsynced = prefix + "unsynced"
+        self.drained = prefix + "drained"
+        self.failed = prefix + "jobs:failed"
+        self.job_series = prefix + "series:jobs"
+        self.command_series = prefix + "series:commands"
+        self.error_series = prefix + "series:errors"
+        self.job_names = prefix + "labels:job_name"
+        self.queues = prefix + "labels:queue"
+        self.error_types = prefix + "labels:error_type"
+        self.job_totals = prefix + "totals:jobs"
+        self.command_totals = prefix + "totals:commands"
+        self.recorder_totals = prefix + "totals:recorder"
+        self.meta = prefix + "store:meta"
+
+    def of(self, process_id: str) -> RunKeys:
+        """Every key of a run; the one place that would choose a shard."""
+        return RunKeys(self.prefix, process_id)
+
+    def newest_run(self, command: str) -> str:
+        """Id of the newest run of a command."""
+        return f"{self.prefix}command-pid-map:{encode_command(command)}"
+
+    def job(self, job_id: str) -> str:
+        """A job that nobody's command started."""
+        return f"{self.prefix}job:metrics:{job_id}"
+
+    def job_attempts(self, job_id: str) -> str:
+        """Earlier attempts of such a job."""
+        return f"{self.prefix}job:attempts:{job_id}"
+
+    def message(self, job_id: str) -> str:
+        """Replayable message of a failed job."""
+        return f"{self.prefix}job:message:{job_id}"
+
+    def pending(self, series: int | str) -> str:
+        """Jobs of one series that wait."""
+        return f"{self.prefix}pending:{series}"
+
+    def processing(self, series: int | str) -> str:
+        """Jobs of one series that run."""
+        return f"{self.prefix}processing:{series}"
+
+
+def reference() -> str:
+    """The documentation's page of Redis keys, as Markdown."""
+    lines = [
+        "# Redis keys",
+        "",
+        "Every key begins with `redis.prefix` (default `jobmon:`). Braces and percent signs in",
+        "a command's name are percent-encoded inside keys. A run's keys share one expiry instant:",
+        "`tracking_ttl` after the last change while something is open, else `failed_ttl` if",
+        "something failed, else `completed_ttl`.",
+        "",
+    ]
+    sections = (
+        ("Documented", True, "Other programs may read these."),
+        ("Internal", False, f"These may change with the schema (now {SCHEMA_VERSION})."),
+    )
+    for title, documented, text in sections:
+        lines += [f"## {title}", "", text, ""]
+        lines += ["| key | type | holds | score | expires | written by |"]
+        lines += ["|---|---|---|---|---|---|"]
+        lines += [
+            f"| `{key.name}` | {key.type} | {key.holds} | {key.score} | {key.ttl} | {key.writer} |"
+            for key in TABLE
+            if key.documented is documented
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
