@@ -14,6 +14,8 @@ from contextlib import closing
 from types import FrameType
 from typing import Any
 
+import redis
+
 from jobmon import settings as configuration
 from jobmon.demo import report
 from jobmon.demo.processes import DemoError, Processes, free_port, store_binary
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
@@ -85,8 +87,10 @@ class _Demo:
         folder = str(self.processes.folder)
         self.processes.start(
             "store",
-            [store_binary(), "--port", str(self.store_port), "--bind", "127.0.0.1"]
-            + ["--save", "", "--appendonly", "no", "--dir", folder],
+            [
+                *(store_binary(), "--port", str(self.store_port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", folder),
+            ],
             {},
         )
         self._wait("store", self._store_ready)
@@ -174,7 +178,11 @@ class _Demo:
         return json.loads(out)
 
     def _store_ready(self) -> bool:
-        return self.reader.ping()
+        try:
+            self.reader.meta()
+        except redis.RedisError:
+            return False
+        return True
 
     def _server_ready(self) -> bool:
         with closing(

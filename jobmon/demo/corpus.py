@@ -1,4 +1,4 @@
-"""The files that the demo works on, and the work: Python's own standard library as a text corpus."""
+"""The demo's files and the work on them: Python's standard library as a text corpus."""
 
 from __future__ import annotations
 

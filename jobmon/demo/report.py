@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobmon.model import Status
-from jobmon.store.reader import Reader
+from jobmon.store.reader import Reader, RunCounters
 
 _ENDED = frozenset({Status.COMPLETED, Status.FAILED})
 
@@ -48,7 +48,7 @@ class Finding:
     process_id: str
     expected_jobs: int
     records: dict[str, dict[str, Any]]
-    counters: Mapping[str, float]
+    counters: RunCounters | None
 
     @property
     def open_jobs(self) -> int:
@@ -63,16 +63,18 @@ class Finding:
         if seen != self.expected_jobs:
             found.append(f"{seen} jobs recorded, {self.expected_jobs} published")
         by_status = self.root().total_by_status()
-        for status in sorted(set(by_status) - _ENDED):
-            found.append(f"{by_status[status]} jobs still {status}")
+        found.extend(
+            f"{by_status[status]} jobs still {status}" for status in sorted(set(by_status) - _ENDED)
+        )
         recount = {
             "job_count": seen,
             "success_jobs": by_status.get(Status.COMPLETED, 0),
             "failed_jobs": by_status.get(Status.FAILED, 0) + by_status.get(Status.LOST, 0),
         }
         for name, number in recount.items():
-            if int(self.counters.get(name, -1)) != number:
-                found.append(f"{name} is {self.counters.get(name)}, the records say {number}")
+            counted = getattr(self.counters, name, None)
+            if counted != number:
+                found.append(f"{name} is {counted}, the records say {number}")
         return found
 
     def root(self) -> _Root:

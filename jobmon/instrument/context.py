@@ -254,7 +254,9 @@ def published_from_here(
         base = JobContext(job_id, frame.process_id, frame.command, frame.manual)
     else:
         inside = None
-        base = JobContext(job_id, canonical_uuid(job_id) or str(uuid.uuid4()), MANUAL_DISPATCH, True)
+        base = JobContext(
+            job_id, canonical_uuid(job_id) or str(uuid.uuid4()), MANUAL_DISPATCH, True
+        )
     parent = frame.job if frame is not None else None
     return replace(
         base,
