@@ -12,7 +12,9 @@ jobmon.instrument()
 
 from celery import Celery  # noqa: E402
 
-from jobmon.demo import corpus  # noqa: E402
+from jobmon.demo import corpus, tracing  # noqa: E402
+
+tracing.set_up()
 
 app: Any = Celery("demo", broker=os.environ["JOBMON_DEMO_BROKER_URL"])
 app.conf.update(

@@ -8,7 +8,9 @@ jobmon.instrument()
 
 from rq import Worker  # noqa: E402
 
-from jobmon.demo import rq_jobs  # noqa: E402
+from jobmon.demo import rq_jobs, tracing  # noqa: E402
+
+tracing.set_up()
 
 
 def main() -> None:
