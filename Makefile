@@ -1,0 +1,69 @@
+# Every verb works on a fresh machine with Python >= 3.11: without root, without any service.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+DEMO := .venv/demo
+DEV := .venv/dev
+PY := $(DEV)/bin/python
+PYTEST := $(PY) -m pytest
+COVERAGE_AT_LEAST ?= 85
+
+.PHONY: help demo venv test lint format types layers cov bench soak docs lock check clean
+
+help: ## show the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO)/.ready ## run the whole product on this machine; ONCE=1: each command once
+	@$(DEMO)/bin/jobmon demo $(if $(filter-out 0,$(ONCE)),--once)
+
+venv: $(DEMO)/.ready ## set up what demo needs, and stop
+	@echo "ready: $(DEMO)/bin/jobmon"
+
+test: $(DEV)/.ready ## run what this machine allows, say what was skipped; ARGS="-k name"
+ifeq ($(filter-out 0,$(COV)),)
+	@$(PYTEST) $(ARGS)
+else
+	@rm -f .coverage .coverage.*
+	@$(PYTEST) --cov --cov-report= $(ARGS)
+	@$(PY) -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
+endif
+
+lint: $(DEV)/.ready ## check style
+	@$(DEV)/bin/ruff check . && $(DEV)/bin/ruff format --check .
+
+format: $(DEV)/.ready ## put into style what can be
+	@$(DEV)/bin/ruff check --fix-only . && $(DEV)/bin/ruff format .
+
+types: $(DEV)/.ready ## check types, strictly
+	@$(DEV)/bin/pyright
+
+layers: $(DEV)/.ready ## check that imports point downward
+	@$(DEV)/bin/lint-imports
+
+cov: ## test, with branch coverage; COVERAGE_AT_LEAST=85
+	@$(MAKE) --no-print-directory test COV=1
+
+bench: $(DEV)/.ready ## measure what jobmon costs
+	@set -e; for one in benchmarks/*.py; do echo "== $$one"; $(PY) "$$one" $(ARGS); done
+
+soak: $(DEV)/.ready ## run the long tests with their full counts
+	@JOBMON_SOAK=1 $(PYTEST) -m soak --timeout=7200 $(ARGS)
+
+docs: $(DEV)/.ready ## write the pages that are made from code
+	@$(PY) docs/build.py
+
+lock: ## choose newer versions of everything we install (needs uv)
+	@sh scripts/lock.sh
+
+check: lint types layers cov ## all of CI
+
+clean: ## remove both environments and what tools left
+	@rm -rf $(DEMO) $(DEV) .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist
+
+$(DEMO)/.ready: requirements/demo.txt pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" $(DEMO) requirements/demo.txt
+
+$(DEV)/.ready: requirements/dev.txt pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" $(DEV) requirements/dev.txt

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Write requirements/*.txt anew: the newest allowed versions, for every platform, with hashes.
+# Usage: scripts/lock.sh
+set -eu
+command -v uv >/dev/null 2>&1 || {
+    echo "make lock needs uv on PATH" >&2
+    exit 1
+}
+lock() {
+    target=$1
+    shift
+    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+        --output-file "requirements/$target.txt" "$@" pyproject.toml
+}
+lock demo --extra demo --group build
+lock dev --all-extras --group dev
