@@ -25,9 +25,7 @@ _log = logging.getLogger("jobmon.settings")
 
 _CONNECTIONS: Final = "redis.connections"
 _BY_VARIABLE: Final = {key.variable: key for key in KEYS.values()}
-_BY_FILE_VARIABLE: Final = {
-    f"{key.variable}_FILE": key for key in KEYS.values() if key.secret
-}
+_BY_FILE_VARIABLE: Final = {f"{key.variable}_FILE": key for key in KEYS.values() if key.secret}
 _LATER_VARIABLES: Final = {variable(name): name for name in LATER_KEYS}
 
 _already_warned: set[str] = set()
@@ -244,9 +242,9 @@ def _from_files(
     # Most projects say nothing about jobmon there: a worker's start need not parse their file.
     if content is not None and b"jobmon" in content:
         tool = _toml(content, project, problems).get("tool")
-        table: object = cast("dict[str, object]", tool).get("jobmon") if isinstance(
-            tool, dict
-        ) else None
+        table: object = (
+            cast("dict[str, object]", tool).get("jobmon") if isinstance(tool, dict) else None
+        )
         if isinstance(table, dict):
             source = f"{project}: tool.jobmon."
             leaves = _leaves(cast("dict[str, object]", table))
@@ -300,8 +298,10 @@ def _refuse_unknown(layer: Mapping[str, _Raw], problems: list[str]) -> None:
         if name in LATER_KEYS:
             problems.append(f"{name}: not supported by this version of jobmon (in {raw.source})")
         else:
-            near = _nearest(name, (*KEYS, *LATER_KEYS)) if part is None else (
-                f"; a set in [{_CONNECTIONS}] holds {', '.join(sorted(CONNECTION_KEYS))}"
+            near = (
+                _nearest(name, (*KEYS, *LATER_KEYS))
+                if part is None
+                else (f"; a set in [{_CONNECTIONS}] holds {', '.join(sorted(CONNECTION_KEYS))}")
             )
             problems.append(f"{name}: no such setting (in {raw.source}){near}")
 

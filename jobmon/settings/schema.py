@@ -268,7 +268,9 @@ class Otel(Section):
     """Spans of commands and jobs through the OpenTelemetry API."""
 
     enabled: bool = _key(
-        True, parse.boolean(), "Make spans; without an SDK in the process they cost next to nothing."
+        True,
+        parse.boolean(),
+        "Make spans; without an SDK in the process they cost almost nothing.",
     )
     trace_relation: Literal["auto", "child", "link"] = _key(
         "auto",
@@ -317,9 +319,7 @@ class Settings(Section):
         parse.many(parse.text(255), 1000),
         "Queues that `stats` always shows, also while they are empty.",
     )
-    listen: Listen = _key(
-        Listen("127.0.0.1", 8765), parse.listen(), "Where the server listens."
-    )
+    listen: Listen = _key(Listen("127.0.0.1", 8765), parse.listen(), "Where the server listens.")
     public_url: str | None = _key(
         None, parse.public_url(), "Base of absolute links, when it is not what clients connect to."
     )

@@ -1,0 +1,22 @@
+"""What people type: one module per command, loaded only when that command is chosen.
+
+Called by the ``jobmon`` script; uses every part below it.
+Must never be imported by the parts below it.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; ``jobmon run`` passes on its program's own instead."""
+
+    DONE = 0
+    FAILED = 1
+    """Ran, but something did not work."""
+    USAGE = 2
+    """Unknown option, bad value, invalid configuration, or a missing extra."""
+    UNAVAILABLE = 69
+    """Redis cannot be reached."""
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    """Whoever read our output has gone, as ``head`` does."""

@@ -1,0 +1,154 @@
+"""The ``jobmon`` program: finds the command, imports it alone, and turns errors into exit codes.
+
+A command is a module with ``add_arguments(parser)`` and ``run(args) -> int``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from jobmon.cli import Exit
+from jobmon.errors import JobmonError
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "run": _Command("jobmon.cli.run", "run a program as a command and record its jobs"),
+    "serve": _Command("jobmon.cli.serve", "answer the JSON API and /metrics"),
+    "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
+    "doctor": _Command("jobmon.cli.doctor", "show every setting, its source, and check Redis"),
+    "init": _Command("jobmon.cli.init", "write a commented jobmon.toml"),
+    "demo": _Command("jobmon.cli.demo", "see all of it at work on this machine"),
+}
+
+_EXTRA_OF: Final = {
+    "celery": "celery",
+    "prometheus_client": "server",
+    "rich": "server",
+    "rq": "rq",
+    "starlette": "server",
+    "uvicorn": "server",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the program's name; the process's own if not given.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(given)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_help())
+        return Exit.DONE if given else Exit.USAGE
+    if given[0] in ("-V", "--version"):
+        print(f"jobmon {_version()}")
+        return Exit.DONE
+    name, *rest = given
+    command = COMMANDS.get(name)
+    if command is None:
+        return _unknown(name)
+    try:
+        module = importlib.import_module(command.module)
+        parser = _Parser(prog=f"jobmon {name}", description=f"{command.summary}.")
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(rest))
+        return code
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA_OF:
+            raise
+        extra = "demo" if name == "demo" else _EXTRA_OF[missing]
+        _say(f"jobmon {name} needs {missing}: pip install 'jobmon[{extra}]'")
+        return Exit.USAGE
+    except JobmonError as error:
+        from jobmon.settings import SettingsError
+
+        _say(f"jobmon {name}: {error}")
+        return Exit.USAGE if isinstance(error, SettingsError) else Exit.FAILED
+    except Exception as error:
+        if not _is_unreachable_redis(error):
+            raise
+        _say(f"jobmon {name}: Redis cannot be reached: {error}")
+        return Exit.UNAVAILABLE
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jobmon")
+    except PackageNotFoundError:  # run from a checkout that is on PYTHONPATH
+        return "(not installed)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong on one line, then where help is, instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        (
+            "usage: jobmon [-h] [-V] COMMAND ...",
+            "",
+            "See every job of your Celery and RQ workers under the command that spawned it.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "jobmon COMMAND --help says more about one.",
+        )
+    )
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}."
+    _say(f"jobmon: no such command: {name!r}; {hint}")
+    return Exit.USAGE
+
+
+def _is_unreachable_redis(error: Exception) -> bool:
+    # No command has talked to Redis unless it is loaded.
+    redis = sys.modules.get("redis")
+    return redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
