@@ -1,0 +1,315 @@
+"""The one thread of a writing process that carries its buffer into the store."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from jobmon.instrument.buffer import Buffer
+from jobmon.instrument.wire import Item
+
+if TYPE_CHECKING:
+    import redis
+
+    from jobmon.settings import Settings
+    from jobmon.store.writer import Writer
+
+LINGER_SECONDS: Final = 0.05
+"""How long the first waiting item waits for company."""
+MAX_BACKOFF_SECONDS: Final = 5.0
+FORK_WAIT_SECONDS: Final = 0.005
+IMPORT_WAIT_SECONDS: Final = 2.0
+LOG_EVERY_SECONDS: Final = 60.0
+_SHORTEST_BACKOFF_SECONDS: Final = 0.01
+
+MAX_BATCH: Final = 200
+"""As the store's writer takes at most, which is not imported before it is needed."""
+MAX_BATCH_BYTES: Final = 1024 * 1024
+
+_LOG: Final = logging.getLogger("jobmon")
+
+
+class Flusher:
+    """Writes what waits within 50 ms of its arrival, keeping what the store does not take.
+
+    Started at the first :meth:`wake`. Does nothing with the buffer's lock held but take and
+    settle, and holds :attr:`gate` whenever it may be inside a library with locks of its own.
+    """
+
+    def __init__(self, buffer: Buffer, settings: Settings) -> None:
+        self.gate = threading.Lock()
+        """Held while importing or talking to Redis: a fork in between waits a moment for it."""
+        self.written = 0
+        self.failures = 0
+        """Calls that failed, since the process began."""
+        self.last_error = ""
+        self._buffer = buffer
+        self._settings = settings
+        self._client: redis.Redis | None = None
+        self._writer: Writer | None = None
+        self._unavailable: tuple[type[Exception], ...] = (OSError,)
+        # SimpleQueue.put is the one wake-up that a signal handler or finalizer may interrupt
+        # and call again; Event and Condition would lock up.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._waiters: list[tuple[int, SimpleQueue[bool]]] = []
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._failed_in_a_row = 0
+        self._down_since = 0.0
+        self._last_logged = float("-inf")
+        self._outage_logged = False
+        self._quiet = False
+        self._first_backoff = max(_SHORTEST_BACKOFF_SECONDS, settings.redis.retry_interval / 1000)
+
+    def prepare(self) -> None:
+        """Import and open all that writing needs, here and now: before the first fork."""
+        with self.gate:
+            self._open()
+
+    def wake(self) -> None:
+        """Something waits."""
+        self._wake.put(None)
+        if self._thread is None:
+            self._start()
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until all that waits now is written; True if it is."""
+        buffer = self._buffer
+        target = buffer.position()
+        if buffer.settled(target) and not buffer.unreported():
+            return True
+        ticket: SimpleQueue[bool] = SimpleQueue()
+        waiter = (target, ticket)
+        deadline = time.monotonic() + timeout_seconds
+        self._waiters.append(waiter)
+        try:
+            self.wake()
+            if self._thread is None:  # no thread to be had
+                while not buffer.settled(target) and time.monotonic() < deadline:
+                    if not self._write_batch():
+                        time.sleep(min(self._backoff(), max(0.0, deadline - time.monotonic())))
+            else:
+                with suppress(Empty):
+                    ticket.get(timeout=max(0.0, deadline - time.monotonic()))
+        finally:
+            with suppress(ValueError):
+                self._waiters.remove(waiter)
+        return buffer.settled(target)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Flush, then end the thread; the next :meth:`wake` starts another."""
+        deadline = time.monotonic() + timeout_seconds
+        flushed = self.flush(timeout_seconds)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._stopping = True
+            self._wake.put(None)
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return flushed
+
+    def hold(self) -> bool:
+        """Before a fork: keep the thread out of other libraries' locks.
+
+        A child that inherits the lock of a half-imported module, a resolver or TLS would hang
+        on it. Bounded, because a fork must not wait for a slow Redis: then the thread sits in
+        a system call, where it holds nothing.
+        """
+        wait = FORK_WAIT_SECONDS if self._writer is not None else IMPORT_WAIT_SECONDS
+        return self.gate.acquire(timeout=wait)
+
+    def _start(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                self._stopping = False
+                thread = threading.Thread(target=self._run, name="jobmon-flusher", daemon=True)
+                with suppress(RuntimeError):  # no more threads: flush() writes in its caller
+                    thread.start()
+                    self._thread = thread
+        finally:
+            self._starting.release()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while not self._stopping:
+                    self._turn()
+                break
+            except Exception:
+                _LOG.exception("jobmon: the flusher failed")
+                time.sleep(1.0)
+        with self.gate:
+            if self._client is not None:
+                self._client.close()
+                self._client = self._writer = None
+        self._thread = None
+        if self._buffer.waiting:  # came while it was ending
+            self.wake()
+
+    def _turn(self) -> None:
+        if not self._buffer.waiting and not self._waiters:
+            self._wake.get()
+            if not self._buffer.waiting and not self._waiters:
+                return
+        self._linger(time.monotonic() + LINGER_SECONDS)
+        while not self._write_batch():
+            self._tell()
+            self._pause(self._backoff())
+            if self._stopping:
+                return
+        self._tell()
+
+    def _linger(self, until: float) -> None:
+        while (
+            self._buffer.waiting < MAX_BATCH
+            and not self._waiters
+            and not self._stopping
+            and (left := until - time.monotonic()) > 0
+        ):
+            with suppress(Empty):
+                self._wake.get(timeout=left)
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if self._waiters:  # somebody is leaving: try sooner
+            until = min(until, time.monotonic() + self._first_backoff)
+        waiters = len(self._waiters)
+        while (left := until - time.monotonic()) > 0 and not self._stopping:
+            with suppress(Empty):
+                self._wake.get(timeout=left)
+            if len(self._waiters) > waiters:
+                return
+
+    def _backoff(self) -> float:
+        doubled = self._first_backoff * 2.0 ** min(max(self._failed_in_a_row - 1, 0), 16)
+        return min(doubled, MAX_BACKOFF_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def _write_batch(self) -> bool:
+        """Write one batch; False when the store did not take it."""
+        with self.gate:
+            try:
+                writer = self._open()
+                if self._failed_in_a_row:
+                    self._probe()
+            except Exception as error:
+                self._failed(error)
+                return False
+            batch = self._buffer.take(MAX_BATCH, MAX_BATCH_BYTES)
+            dropped = self._buffer.unreported()
+            if not batch and not dropped:
+                return True
+            try:
+                self._write(writer, batch, dropped)
+            except self._unavailable as error:
+                self._failed(error)
+                return False
+        self._answered()
+        return True
+
+    def _write(self, writer: Writer, batch: Sequence[Item], dropped: dict[str, int]) -> None:
+        try:
+            writer.apply(batch, dropped)
+        except self._unavailable:
+            raise
+        except Exception:
+            # The batch's fault, not the store's: find the item and lose only that.
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._write(writer, batch[:half], dropped)
+                self._write(writer, batch[half:], {})
+                return
+            _LOG.debug("jobmon: a transition cannot be written", exc_info=True)
+            self._buffer.settle(len(batch))
+            self._buffer.count_dropped("malformed", len(batch))
+            return
+        self._buffer.settle(len(batch))
+        self._buffer.reported(dropped)
+        self.written += len(batch)
+
+    def _open(self) -> Writer:
+        if not self._quiet:
+            self._quiet = _silence_tracing()
+        if self._writer is None:
+            import redis
+
+            from jobmon.store.connection import connect
+            from jobmon.store.writer import Writer
+
+            self._unavailable = (redis.RedisError, OSError)
+            self._client = connect(self._settings, timeout=self._settings.redis.record_timeout)
+            self._writer = Writer(self._client, self._settings)
+        return self._writer
+
+    def _probe(self) -> None:
+        """Raise unless the store answers at all.
+
+        A stopped server queues what it is sent: it must not be one batch per attempt.
+        """
+        import redis
+
+        assert self._client is not None
+        with suppress(redis.ResponseError):  # a refusal is an answer
+            cast("Any", self._client).ping()
+
+    def _tell(self) -> None:
+        for target, ticket in tuple(self._waiters):
+            if self._buffer.settled(target):
+                ticket.put(True)
+                with suppress(ValueError):
+                    self._waiters.remove((target, ticket))
+
+    def _failed(self, error: Exception) -> None:
+        now = time.monotonic()
+        if not self._failed_in_a_row:
+            self._down_since = now
+        self._failed_in_a_row += 1
+        self.failures += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+        if now - self._last_logged >= LOG_EVERY_SECONDS:
+            self._last_logged = now
+            self._outage_logged = True
+            _LOG.warning(
+                "jobmon: the state store does not take what is recorded: %s"
+                " (%d waiting, %d dropped so far; jobs are not affected)",
+                self.last_error,
+                len(self._buffer),
+                self._buffer.dropped.total(),
+            )
+
+    def _answered(self) -> None:
+        if not self._failed_in_a_row:
+            return
+        self._failed_in_a_row = 0
+        if self._outage_logged:
+            self._outage_logged = False
+            _LOG.info(
+                "jobmon: the state store takes what is recorded again, after %.1f s",
+                time.monotonic() - self._down_since,
+            )
+
+
+def _silence_tracing() -> bool:
+    """Keep instrumented Redis clients from making a trace of each of our calls.
+
+    Returns:
+        Whether it is done; False until the process has imported the OpenTelemetry API.
+    """
+    context: Any = sys.modules.get("opentelemetry.context")
+    if not all(hasattr(context, name) for name in ("attach", "get_current", "set_value")):
+        return False
+    # Instrumentations ask for both (opentelemetry-instrumentation: utils.py).
+    keys = ("suppress_instrumentation", getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", ""))
+    quiet = context.get_current()
+    for key in filter(None, keys):
+        quiet = context.set_value(key, True, quiet)
+    context.attach(quiet)
+    return True

@@ -1,0 +1,316 @@
+"""What the hooks call: one recorder per process, whatever that process is.
+
+A producer or worker main process writes through its own buffer and thread; a child of a worker
+hands over to the main process; a process that a job forks itself records nothing, or its copy
+of the job's stack would record the job's end a second time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jobmon.instrument import handover
+from jobmon.instrument.buffer import Buffer, size_of
+from jobmon.instrument.flusher import MAX_BATCH, MAX_BATCH_BYTES, Flusher
+from jobmon.instrument.guard import guarded, note, thrown_in
+from jobmon.instrument.handover import Handover, MainProcessGoneError, Sender
+from jobmon.instrument.wire import Item, without_message
+from jobmon.settings import Settings
+
+
+class Role(StrEnum):
+    """What a process does with what its hooks record."""
+
+    WRITER = "writer"
+    """Writes itself: producers, pools that do not fork."""
+    MAIN = "main"
+    """Writes, and takes what its children hand over."""
+    CHILD = "child"
+    """Hands over to the process that forked it."""
+    ORPHAN = "orphan"
+    """A child whose main process is gone: writes itself."""
+    MUTE = "mute"
+    """Forked by a job: records nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStats:
+    """Counts of this process, since it began."""
+
+    role: Role
+    buffered: int = 0
+    """Transitions held here and not yet written."""
+    buffered_bytes: int = 0
+    written: int = 0
+    handed_over: int = 0
+    """Sent to the main process, by a child."""
+    received: int = 0
+    """Received from children, by a main process."""
+    waiting: int = 0
+    """Held by a child, the main process being too slow."""
+    failures: int = 0
+    """Calls that the store did not answer, or refused."""
+    last_error: str = ""
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Lost, by reason: ``overflow`` (buffer full), ``handover`` (main process too slow),
+    ``gap`` (sent by a child, never received), ``too_large``, ``malformed``, ``exit``."""
+
+
+class Recorder:
+    """The recorder of one process."""
+
+    def __init__(self, settings: Settings | None, *, role: Role = Role.WRITER) -> None:
+        self.pid = os.getpid()
+        self.role = role
+        self.settings = settings
+        self.buffer = Buffer()
+        self.flusher = None if settings is None else Flusher(self.buffer, settings)
+        self.handover: Handover | None = None
+        self.sender: Sender | None = None
+        self._exit_prepared = False
+
+    def record(self, item: Item) -> None:
+        """Take one transition."""
+        if size_of(item) > MAX_BATCH_BYTES:
+            item = without_message(item)
+            if size_of(item) > MAX_BATCH_BYTES:
+                self.buffer.count_dropped("too_large")
+                return
+        if self.sender is not None:
+            try:
+                self.sender.send(item)
+            except MainProcessGoneError:
+                self._write_myself()
+        elif self.role is not Role.MUTE:
+            self._add(item)
+
+    def open_handover(self) -> None:
+        """Become a worker's main process, ready to fork."""
+        if self.handover is not None or self.flusher is None:
+            return
+        self.flusher.prepare()
+        self.handover = Handover(self._add, self.buffer.count_dropped)
+        self.handover.start()
+        self.sender = None
+        self.role = Role.MAIN
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until all recorded so far has left this process for good."""
+        deadline = time.monotonic() + timeout_seconds
+        if self.sender is not None:
+            try:
+                return self.sender.flush(timeout_seconds)
+            except MainProcessGoneError:
+                self._write_myself()
+        if self.handover is not None:
+            self.handover.barrier(timeout_seconds)
+        if self.flusher is None:
+            return not len(self.buffer)
+        return self.flusher.flush(max(0.0, deadline - time.monotonic()))
+
+    def shutdown(self) -> None:
+        """Flush within ``recorder.shutdown_timeout``, then give up and say so."""
+        if self.settings is None:
+            return
+        deadline = time.monotonic() + self.settings.recorder.shutdown_timeout
+        self.flush(max(0.0, deadline - time.monotonic()))
+        if self.flusher is not None and self.sender is None:
+            self.flusher.stop(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Shut down and give back every descriptor."""
+        self.shutdown()
+        if self.handover is not None:
+            self.handover.close()
+            self.handover = None
+            self.role = Role.WRITER
+        if self.sender is not None:
+            self.sender.close()
+
+    def stats(self) -> RecorderStats:
+        """Counts of this process."""
+        sender, flusher, received = self.sender, self.flusher, self.handover
+        dropped = Counter(self.buffer.dropped)
+        if sender is not None:
+            dropped.update(sender.dropped)
+        return RecorderStats(
+            role=self.role,
+            buffered=len(self.buffer),
+            buffered_bytes=self.buffer.bytes,
+            written=0 if flusher is None else flusher.written,
+            handed_over=0 if sender is None else sender.sent,
+            received=0 if received is None else received.received,
+            waiting=0 if sender is None else sender.waiting,
+            failures=0 if flusher is None else flusher.failures,
+            last_error="" if flusher is None else flusher.last_error,
+            dropped=dict(dropped),
+        )
+
+    def _add(self, item: Item) -> None:
+        waiting = self.buffer.add(item)
+        if (waiting == 1 or waiting == MAX_BATCH) and self.flusher is not None:
+            if not self._exit_prepared:
+                self._exit_prepared = True
+                _shut_down_with_multiprocessing()
+            self.flusher.wake()
+
+    def _write_myself(self) -> None:
+        sender, self.sender = self.sender, None
+        self.role = Role.ORPHAN
+        if sender is None:
+            return
+        items, dropped = sender.take_back()
+        for reason, number in dropped.items():
+            self.buffer.count_dropped(reason, number)
+        for item in items:
+            self._add(item)
+
+
+_recorder: Recorder = Recorder(None)
+_inherited: list[Recorder] = []
+"""Recorders of parents: never used again, never freed, lest a finalizer touch their sockets."""
+_forks: list[tuple[Recorder, bool]] = []
+"""Forks in progress: whose locks are held, and whether its gate is among them."""
+
+
+def configure(settings: Settings) -> None:
+    """Say where this process writes; what was recorded before is written now.
+
+    A process that was spawned with a hand-over socket hands over instead.
+    """
+    if _recorder.settings is not None:
+        return
+    _recorder.settings = settings
+    _recorder.flusher = Flusher(_recorder.buffer, settings)
+    sender = handover.inherited()
+    if sender is not None:
+        _recorder.sender = sender
+        _recorder.role = Role.CHILD
+    elif _recorder.buffer.waiting:
+        _recorder.flusher.wake()
+
+
+def record(item: Item) -> None:
+    """Take one transition: microseconds, no I/O but one datagram in a child; never raises.
+
+    A child blocks at most 20 ms for a final transition, while its main process does not read.
+    """
+    if _recorder.pid != os.getpid():  # forked by something that calls no hooks
+        _after_fork_in_child()
+    try:
+        _recorder.record(item)
+    except Exception as error:
+        if thrown_in(error):
+            raise
+        note("recording a transition")
+
+
+@guarded
+def open_handover() -> None:
+    """Make this process the main process of a worker, before its first fork.
+
+    Imports and opens all that writing needs, so that no fork meets a half-imported module.
+    """
+    _recorder.open_handover()
+
+
+@contextmanager
+def spawning() -> Generator[None]:
+    """Let a process that is spawned inside, not forked, hand over to this one.
+
+    It finds the descriptor's number in ``JOBMON_HANDOVER_FD``.
+    """
+    if _recorder.handover is None:
+        yield
+        return
+    with _recorder.handover.spawning():
+        yield
+
+
+def flush(timeout_seconds: float) -> bool:
+    """Wait until all that was recorded here is written, or handed over.
+
+    Needed at the end of a job in a child that ends in ``os._exit``; costs nothing there unless
+    the main process is stopped, slow or gone.
+
+    Returns:
+        True when nothing is left.
+    """
+    return bool(_guarded_flush(timeout_seconds))
+
+
+@guarded
+def shutdown() -> None:
+    """Write what waits, within ``recorder.shutdown_timeout``; recording after it still works."""
+    if _recorder.pid == os.getpid():
+        _recorder.shutdown()
+
+
+def stats() -> RecorderStats:
+    """Counts of this process, since it began."""
+    return _recorder.stats()
+
+
+@guarded
+def _guarded_flush(timeout_seconds: float) -> bool:
+    return _recorder.flush(timeout_seconds)
+
+
+def _before_fork() -> None:
+    recorder = _recorder
+    gate_held = recorder.flusher is not None and recorder.flusher.hold()
+    if recorder.sender is not None:
+        recorder.sender.lock.acquire()
+    recorder.buffer.lock.acquire()
+    _forks.append((recorder, gate_held))
+
+
+def _after_fork_in_parent() -> None:
+    if not _forks:
+        return
+    recorder, gate_held = _forks.pop()
+    recorder.buffer.lock.release()
+    if recorder.sender is not None:
+        recorder.sender.lock.release()
+    if gate_held and recorder.flusher is not None:
+        recorder.flusher.gate.release()
+
+
+def _after_fork_in_child() -> None:
+    global _recorder
+    parent = _recorder
+    _inherited.append(parent)
+    _forks.clear()
+    _recorder = child = Recorder(parent.settings)
+    if parent.role is Role.MAIN and parent.handover is not None:
+        child.role = Role.CHILD
+        child.sender = parent.handover.in_child()
+    elif parent.role is not Role.WRITER:
+        child.role = Role.MUTE
+        if parent.sender is not None:
+            parent.sender.close()
+
+
+def _shut_down_with_multiprocessing() -> None:
+    """In a child of ``multiprocessing``, which ends in ``os._exit``: flush before."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, shutdown, exitpriority=0)
+
+
+if sys.platform != "win32":
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
+atexit.register(shutdown)
