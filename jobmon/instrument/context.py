@@ -39,6 +39,7 @@ _SHORT: Final = {
     "command_started_at": "t0",
     "hop": "h",
     "retry_of": "ro",
+    "job_name": "n",
 }
 
 
@@ -69,6 +70,8 @@ class JobContext:
     """How many jobs lie between the command and this one."""
     retry_of: str = ""
     """W3C traceparent of the attempt that published this one."""
+    job_name: str = ""
+    """Where the engine's own message hides it (RQ pickles it with the arguments)."""
 
     def encode(self) -> str:
         """Header text: compact JSON without empty members."""
@@ -114,6 +117,7 @@ class JobContext:
                 command_started_at=float(found.get("t0", 0.0)),
                 hop=int(found.get("h", 0)),
                 retry_of=str(found.get("ro", "")),
+                job_name=str(found.get("n", "")),
             )
         except (KeyError, TypeError, ValueError):
             return None

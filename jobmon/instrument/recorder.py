@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,12 +92,19 @@ class Recorder:
         elif self.role is not Role.MUTE:
             self._add(item)
 
-    def open_handover(self) -> None:
+    def open_handover(self, heard: Callable[[Item], None] | None = None) -> None:
         """Become a worker's main process, ready to fork."""
         if self.handover is not None or self.flusher is None:
             return
         self.flusher.prepare()
-        self.handover = Handover(self._add, self.buffer.count_dropped)
+
+        def receive(item: Item) -> None:
+            self._add(item)
+            if heard is not None:
+                heard(item)
+
+        take = self._add if heard is None else receive
+        self.handover = Handover(take, self.buffer.count_dropped)
         self.handover.start()
         self.sender = None
         self.role = Role.MAIN
@@ -214,12 +221,22 @@ def record(item: Item) -> None:
 
 
 @guarded
-def open_handover() -> None:
+def open_handover(heard: Callable[[Item], None] | None = None) -> None:
     """Make this process the main process of a worker, before its first fork.
 
     Imports and opens all that writing needs, so that no fork meets a half-imported module.
+
+    Args:
+        heard: Called with each transition of a child, on the thread that reads them; must
+            not block.
     """
-    _recorder.open_handover()
+    _recorder.open_handover(heard)
+
+
+@guarded
+def catch_up(timeout_seconds: float) -> bool:
+    """Wait until all that children have sent so far has been received here."""
+    return _recorder.handover is None or _recorder.handover.barrier(timeout_seconds)
 
 
 @contextmanager
