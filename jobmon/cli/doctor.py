@@ -7,12 +7,13 @@ import json
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import redis
 
 from jobmon import settings as configuration
 from jobmon.cli import Exit
+from jobmon.inert import inert
 from jobmon.settings import Settings
 from jobmon.store import connection
 
@@ -67,19 +68,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(settings: Settings) -> _Store:
     try:
-        with connection.connect(settings) as client:
-            info = cast("dict[str, Any]", client.info("server", "memory"))
+        # redis-py leaves the type of info() partly open.
+        client: Any = connection.connect(settings)
+        with client:
+            info: dict[str, Any] = client.info("server", "memory")
     except redis.RedisError as error:
-        return _Store("unreachable", error=_inert(str(error)))
+        return _Store("unreachable", error=inert(error))
     server = "valkey" if info.get("server_name") == "valkey" else "redis"
     number = str(info.get(f"{server}_version", ""))
     parts = tuple(int(part) for part in re.findall(r"\d+", number)[:2])
     return _Store(
         "ok" if parts >= _OLDEST[server] else "too old",
         server,
-        _inert(number),
+        inert(number),
         int(info.get("maxmemory", 0)),
-        _inert(str(info.get("maxmemory_policy", ""))),
+        inert(info.get("maxmemory_policy", "")),
     )
 
 
@@ -135,8 +138,3 @@ def _json(settings: Settings, store: _Store, warnings: list[str]) -> str:
         ensure_ascii=False,
         indent=2,
     )
-
-
-def _inert(text: str) -> str:
-    # What a server says is not ours: no control character of it reaches the terminal.
-    return "".join(one if one.isprintable() else "?" for one in text)[:256]

@@ -1,0 +1,71 @@
+"""Writes the pages of the reference that are made from code; a test checks that they are current.
+
+Run by ``make docs``. Build time only: nothing of it ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from jobmon.settings import KEYS, explain, load
+from jobmon.store import keys
+
+ROOT: Final = Path(__file__).parent
+MADE: Final = "<!-- Made from code by `make docs`; do not edit. -->"
+
+
+def settings_page() -> str:
+    """``reference/settings.md``."""
+    defaults = {row.key: row.value for row in explain(load(environ={}, cwd=Path("/nonexistent")))}
+    lines = [
+        MADE,
+        "",
+        "# Settings",
+        "",
+        "A value comes from the first of these that has it:",
+        "",
+        "1. arguments of the call, options of the command line",
+        "2. the environment: `JOB_MONITOR_` + the key in capitals, `.` → `_`; an empty variable",
+        "   counts as unset",
+        "3. `jobmon.toml` in the working directory, or the file named by `JOB_MONITOR_CONFIG`",
+        "4. the table `[tool.jobmon]` of `pyproject.toml` in the working directory",
+        "5. the default",
+        "",
+        "Lists are written as TOML arrays, JSON arrays, or with commas. Of a key marked secret,",
+        "the variable with `_FILE` at its end names a file that holds the value. `jobmon doctor`",
+        "prints every value with its source, `jobmon init` writes a commented `jobmon.toml`.",
+        "",
+        "A value that is not allowed, or a key that does not exist, stops the server and the CLI",
+        "with exit code 2 and a message that names all of them; a worker logs each once and uses",
+        "the default. A `JOB_MONITOR_` variable that jobmon does not know is a warning.",
+        "",
+        "| key | default | allowed | meaning |",
+        "|---|---|---|---|",
+    ]
+    for key in KEYS.values():
+        default = f"`{defaults[key.name]}`" if defaults[key.name] else "–"
+        secret = " Secret." if key.secret else ""
+        cells = (f"`{key.name}`", default, key.rule.allowed, f"{key.meaning}{secret}")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "reference/redis-keys.md": keys.reference,
+    "reference/settings.md": settings_page,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        path = ROOT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(), encoding="utf-8")
+        print(f"wrote docs/{name}")
+
+
+if __name__ == "__main__":
+    main()

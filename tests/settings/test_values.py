@@ -1,0 +1,259 @@
+"""Every key: its variable, its types, its range. Values are immutable."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from jobmon.cli.init import template
+from jobmon.settings import KEYS, LATER_KEYS, Key, Listen, Settings, SettingsError, Token, load
+from jobmon.settings.explain import explain, source_of, value_of
+
+DIGEST = "0123456789abcdef" * 4
+
+# Each key: text as in the environment, and the value it stands for. None is the default.
+GOOD: dict[str, tuple[str, object]] = {
+    "app": ("shop", "shop"),
+    "environment": ("staging", "staging"),
+    "release": ("2026.11-rc1", "2026.11-rc1"),
+    "tags": ("eu, blue", ("eu", "blue")),
+    "prefix": ("/monitor/v1/", "monitor/v1"),
+    "middleware": ("auth:token,shop.asgi:Audit", ("auth:token", "shop.asgi:Audit")),
+    "queues": ('["high", "a,b"]', ("high", "a,b")),
+    "listen": ("[::1]:9000", Listen("::1", 9000)),
+    "public_url": ("https://jobs.example/base/", "https://jobs.example/base"),
+    "trusted_proxies": (
+        "10.0.0.0/8,fd00::/8,192.0.2.1",
+        (ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
+    ),
+    "allowed_hosts": ("jobs.example", ("jobs.example",)),
+    "tracking_ttl": ("60", 60),
+    "completed_ttl": ("31536000", 31_536_000),
+    "failed_ttl": ("61", 61),
+    "redis.connection": ("cache", "cache"),
+    "redis.url": ("rediss://u:p@h:6380/3", "rediss://u:p@h:6380/3"),
+    "redis.host": ("cache.internal", "cache.internal"),
+    "redis.port": ("65535", 65_535),
+    "redis.username": ("jobmon", "jobmon"),
+    "redis.password": (" p, [x] ", " p, [x] "),
+    "redis.database": ("15", 15),
+    "redis.ssl": ("YES", True),
+    "redis.timeout": ("0.05", 0.05),
+    "redis.retry_interval": ("0", 0),
+    "redis.prefix": ("shop:jobmon:", "shop:jobmon:"),
+    "redis.record_timeout": ("1", 1.0),
+    "recorder.shutdown_timeout": ("0", 0.0),
+    "monitoring.commands_enabled": ("off", False),
+    "monitoring.job_correlation_enabled": ("0", False),
+    "exceptions.frame_count": ("0", 0),
+    "exceptions.detailed_logging": ("on", True),
+    "arguments.record": ("all", "all"),
+    "redact.keys": ("pin, iban", ("pin", "iban")),
+    "redact.max_bytes": ("64", 64),
+    "otel.enabled": ("No", False),
+    "otel.trace_relation": ("link", "link"),
+    "otel.trace_max_age_seconds": ("12.5", 12.5),
+    "otel.record_exception_message": ("false", False),
+    "auth.tokens": (f"a:read:sha256:{DIGEST.upper()}", (Token("a", "read", DIGEST),)),
+    "auth.allow_unauthenticated": ("true", True),
+    "metrics.public": ("1", True),
+    "health_check.enabled": ("false", False),
+    "health_check.public": ("yes", True),
+    "health_check.redis_timeout": ("30", 30.0),
+    "logging.channel": ("shop.jobs", "shop.jobs"),
+    "logging.level": ("debug", "DEBUG"),
+    "logging.structured": ("yes", True),
+}
+
+BAD: list[tuple[str, object]] = [
+    ("app", ""),
+    ("app", "x" * 65),
+    ("app", "line\nbreak"),
+    ("app", "\x1b[31m"),
+    ("app", 7),
+    ("tags", "1,2,3,4,5,6,7,8,9"),
+    ("tags", ["x" * 65]),
+    ("tags", [1]),
+    ("tags", 1),
+    ("tags", "[1, 2"),
+    ("tags", {"a": "b"}),
+    *(("prefix", value) for value in ("", "/", "a//b", "metrics", "/ui/x", "a b", "a?b", "é")),
+    *(("middleware", value) for value in ("auth:basic", "auth:proxy", "auth:magic", "api;x")),
+    *(("listen", value) for value in ("8765", "x:", ":80", "h:65536", "h:-1", "::1:80", "unix:a")),
+    ("listen", 8765),
+    *(("public_url", value) for value in ("jobs.example", "ftp://x", "http://u@h", "http://h?q")),
+    *(("trusted_proxies", value) for value in ("10.0.0.1/8", "proxy", "1.2.3")),
+    ("allowed_hosts", "a b"),
+    *(("tracking_ttl", value) for value in (59, 31_536_001, "1e3", "60.0", 60.5, True, "x", "٦٠")),
+    *(("redis.port", value) for value in (0, 65_536, "0x50", -1, "9" * 30)),
+    *(("redis.url", value) for value in ("h:6379", "http://h", "redis://", "unix:", "redis://h:x")),
+    ("redis.url", "redis+sentinel://h/name"),
+    ("redis.url", "redis+cluster://h"),
+    *(("redis.timeout", value) for value in (0, 0.049, 61, "nan", "inf", "1.2.3", "", True, [])),
+    ("redis.timeout", float("nan")),
+    *(("redis.ssl", value) for value in (1, "2", "", None or "y", [])),
+    *(("redis.prefix", value) for value in ("", "a b", "{x}:", "a*", "x" * 101)),
+    ("redis.connection", "a b"),
+    ("redis.database", 65_536),
+    ("redis.retry_interval", 10_001),
+    ("redis.record_timeout", 0),
+    ("recorder.shutdown_timeout", -0.1),
+    ("exceptions.frame_count", 51),
+    ("arguments.record", "ALL"),
+    ("redact.max_bytes", 63),
+    ("otel.trace_relation", "parent"),
+    ("logging.level", "LOUD"),
+    ("logging.channel", "a b"),
+    ("health_check.redis_timeout", 31),
+    *(
+        ("auth.tokens", value)
+        for value in (
+            "plain",
+            f"a:admin:sha256:{DIGEST}",
+            f"a:read:md5:{DIGEST}",
+            f"a:read:sha256:{DIGEST[1:]}",
+            f":read:sha256:{DIGEST}",
+        )
+    ),
+]
+
+
+def by_name(key: Key) -> str:
+    return key.name
+
+
+def test_every_key_is_tried_here() -> None:
+    assert set(GOOD) == set(KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=by_name)
+def test_every_key_can_be_set_by_its_variable(key: Key, tmp_path: Path) -> None:
+    text, value = GOOD[key.name]
+    settings = load(environ={key.variable: text}, cwd=_with_connection(tmp_path))
+    assert value_of(settings, key.name) == value != key.default
+    assert source_of(settings, key.name) == key.variable
+    assert settings.warnings == ()
+    changed = {name for name in KEYS if value_of(settings, name) != KEYS[name].default}
+    assert changed <= {key.name, "redis.host"}
+
+
+def _with_connection(folder: Path) -> Path:
+    (folder / "jobmon.toml").write_text('[redis.connections.cache]\nhost = "cache"\n')
+    return folder
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=by_name)
+def test_every_key_can_be_set_in_a_file(key: Key, tmp_path: Path) -> None:
+    text, value = GOOD[key.name]
+    native = value if isinstance(value, bool | int | float | str) else text
+    file = _with_connection(tmp_path) / "jobmon.toml"
+    file.write_text(f"{key.name} = {json.dumps(native)}\n{file.read_text()}")
+    settings = load(environ={}, cwd=tmp_path)
+    assert value_of(settings, key.name) == value
+    assert source_of(settings, key.name) == f"{file}: {key.name}"
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}={value!r}" for name, value in BAD])
+def test_a_bad_value_names_key_source_and_what_is_allowed(name: str, value: object) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({name: value}, environ={})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: ")
+    assert " from the call is not allowed" in problem
+    assert f"expected {KEYS[name].rule.allowed}" in problem
+    if isinstance(value, str | int) and not KEYS[name].secret and len(repr(value)) < 100:
+        assert repr(value) in problem
+
+
+@pytest.mark.parametrize("word", ["1", "true", "YES", "On"])
+def test_words_for_true(word: str) -> None:
+    assert load({"redis.ssl": word}, environ={}).redis.ssl is True
+
+
+@pytest.mark.parametrize("word", ["0", "FALSE", "no", "Off"])
+def test_words_for_false(word: str) -> None:
+    assert load({"redis.ssl": word}, environ={}).redis.ssl is False
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", ()), ("a", ("a",)), (" a ,, b\n c,", ("a", "b", "c")), ("[]", ()), ('["a"]', ("a",))],
+)
+def test_lists(text: str, value: tuple[str, ...]) -> None:
+    assert load({"queues": text}, environ={}).queues == value
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.8.8.8:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("unix:/run/jobmon.sock", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("jobs.example:1", False),
+        ("localhost.example:1", False),
+    ],
+)
+def test_listen_knows_what_others_can_reach(text: str, local: bool) -> None:
+    listen = load({"listen": text}, environ={}).listen
+    assert listen.is_local is local
+    assert str(listen) == text
+
+
+def test_defaults_hold_what_the_table_says() -> None:
+    for settings in (Settings(), load(environ={}, cwd=Path("/nonexistent"))):
+        assert {name: value_of(settings, name) for name in KEYS} == {
+            name: key.default for name, key in KEYS.items()
+        }
+        assert {row.source for row in explain(settings)} == {"default"}
+
+
+def test_defaults_pass_their_own_rules() -> None:
+    for key in KEYS.values():
+        if key.default is None or not key.default and isinstance(key.default, tuple):
+            continue
+        value = str(key.default) if isinstance(key.default, Listen) else key.default
+        assert key.rule(value) == key.default
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(AttributeError):
+        settings.app = "x"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        settings.redis.port = 1  # type: ignore[misc]
+
+
+def test_a_section_takes_only_its_own_keys() -> None:
+    with pytest.raises(TypeError, match="Settings has no prot"):
+        Settings(prot=1)  # type: ignore[call-arg]
+
+
+def test_variables_are_unique_and_later_keys_apart() -> None:
+    variables = [key.variable for key in KEYS.values()]
+    assert len(set(variables)) == len(variables)
+    assert not LATER_KEYS & set(KEYS)
+
+
+def test_the_commented_file_lists_every_key_with_its_default(tmp_path: Path) -> None:
+    text = template()
+    assert not tomllib.loads(text).get("app")
+    assert all(not table for table in tomllib.loads(text).values())
+    lines = [
+        line.removeprefix("#") if line.startswith("#") and line[1:2].isalpha() else line
+        for line in text.partition("# Other Redis connections")[0].splitlines()
+        if '"..."' not in line
+    ]
+    (tmp_path / "jobmon.toml").write_text("\n".join(lines))
+    settings = load(environ={}, cwd=tmp_path)
+    for key in KEYS.values():
+        assert value_of(settings, key.name) == key.default
+        assert key.default is None or source_of(settings, key.name) != "default"
