@@ -253,8 +253,8 @@ def _members(value: Any) -> Iterator[tuple[object, object]] | None:
     kind = cast("Any", type(value))
     if issubclass(kind, dict):
         return iter(_ITEMS_OF(value))
-    names = getattr(kind, "__dataclass_fields__", None)
-    if names is None and issubclass(kind, tuple):
+    names: Any = getattr(kind, "__dataclass_fields__", None)
+    if names is None and tuple in kind.__mro__:
         names = getattr(kind, "_fields", None)
     if not isinstance(names, dict | tuple):
         return None
