@@ -1,0 +1,70 @@
+"""All families in one place: collectors for exposition, and the reference page made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from jobmon.metrics import commands, jobs, process, recorder
+from jobmon.metrics.family import Family
+from jobmon.metrics.process import Activity
+from jobmon.store.reader import Reader, Totals
+
+GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
+    "Jobs": jobs.FAMILIES,
+    "Commands": commands.FAMILIES,
+    "jobmon itself": recorder.FAMILIES,
+}
+"""Families of ``/metrics``; each has the label ``app`` before its own."""
+
+
+class StoreCollector(Collector):
+    """Yields the families of ``/metrics`` from one reading of the store, never from a cache.
+
+    Two servers that answer from caches of different ages would make counters run backwards.
+    """
+
+    def __init__(self, reader: Reader, app: str) -> None:
+        self._reader = reader
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the store once and yield every family.
+
+        Raises:
+            redis.RedisError: The store cannot be read.
+        """
+        totals = self._reader.totals()
+        for families in GROUPS.values():
+            for family in families:
+                yield family.metric(totals, (("app", self._app),))
+
+
+class _ActivityCollector(Collector):
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+
+    def collect(self) -> Iterator[Metric]:
+        for family in process.FAMILIES:
+            yield family.metric(self._activity)
+
+
+def store_registry(reader: Reader, app: str) -> CollectorRegistry:
+    """What ``/metrics`` prints. Registering reads nothing."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StoreCollector(reader, app))
+    return registry
+
+
+def process_registry(activity: Activity) -> CollectorRegistry:
+    """What ``/metrics/self`` prints: this process, its interpreter, and its answers."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_ActivityCollector(activity))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

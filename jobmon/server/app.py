@@ -1,0 +1,160 @@
+"""The ASGI application: which endpoints there are, and through which layers a request goes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, cast
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from jobmon.metrics.process import Activity
+from jobmon.server import probes
+from jobmon.server.auth import Authentication
+from jobmon.server.body import BodyLimit
+from jobmon.server.boundary import Boundary
+from jobmon.server.commands import Commands
+from jobmon.server.dispatch import Dispatch, not_found
+from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.health import Health
+from jobmon.server.hosts import Hosts
+from jobmon.server.metrics import Exposition
+from jobmon.server.proxies import Proxies
+from jobmon.server.responses import Style
+from jobmon.server.stats import Stats
+from jobmon.settings import Settings, SettingsError
+from jobmon.store import connection
+from jobmon.store.reader import Reader
+
+_TOKEN: Final = "auth:token"  # noqa: S105 name of a layer
+_API: Final = "api"
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The server as one ASGI application.
+
+    Args:
+        settings: As :func:`jobmon.settings.load` gives them.
+
+    Raises:
+        SettingsError: ``middleware`` and ``auth`` contradict each other, or a layer of
+            ``middleware`` cannot be imported.
+    """
+    layers = _layers(settings)
+    client = connection.connect(settings)
+    reader = Reader(client, settings)
+    health = Health(settings)
+    activity = Activity()
+    table = endpoints(settings, reader, health, Exposition(reader, settings, activity, health))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        yield
+        client.close()
+        health.close()
+
+    return assemble(table, settings, layers, activity, lifespan)
+
+
+def assemble(
+    table: Sequence[Endpoint],
+    settings: Settings,
+    layers: Sequence[Middleware],
+    activity: Activity,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+) -> Starlette:
+    """Put endpoints behind the layers: host, size, then those of ``middleware``, then routes."""
+    routes = [Route(endpoint.path, Dispatch(endpoint)) for endpoint in table]
+    outermost = [
+        Middleware(Boundary, routes=routes, activity=activity),
+        Middleware(Proxies, settings=settings),
+        Middleware(Hosts, settings=settings),
+        Middleware(BodyLimit),
+    ]
+    app = Starlette(routes=routes, middleware=[*outermost, *layers], lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.router.default = not_found
+    return app
+
+
+def endpoints(
+    settings: Settings, reader: Reader, health: Health, exposition: Exposition
+) -> list[Endpoint]:
+    """Every endpoint. The first whose path matches answers."""
+    commands = Commands(reader, settings)
+    stats = Stats(reader, settings)
+    base = f"/{settings.prefix}"
+
+    def status(path: str, action: Action) -> Endpoint:
+        return Endpoint(base + path, Style.STATUS, {"GET": action})
+
+    return [
+        status("/stats", Action(stats.queues, "read")),
+        Endpoint(
+            f"{base}/health",
+            Style.SUCCESS,
+            {"GET": Action(health.answer, "read")},
+            failure="Failed to perform health check",
+            anonymous=settings.health_check.public,
+            quiet=True,
+        ),
+        status("/commands/running", Action(commands.running, "read")),
+        status("/commands/finished", Action(commands.finished, "read")),
+        status("/commands/{processId}/jobs", Action(commands.jobs, "read")),
+        Endpoint(
+            f"{base}/commands/{{processId}}",
+            Style.SUCCESS,
+            {"GET": Action(commands.run, "read")},
+            failure="Failed to retrieve command",
+        ),
+        *(
+            Endpoint(path, Style.SUCCESS, {"GET": Action(probes.alive, None)}, quiet=True)
+            for path in ("/livez", "/readyz")
+        ),
+        *(
+            Endpoint(
+                path,
+                Style.SUCCESS,
+                {"GET": Action(handler, "metrics")},
+                anonymous=settings.metrics.public,
+                quiet=True,
+            )
+            for path, handler in (
+                ("/metrics", exposition.shared),
+                ("/metrics/self", exposition.own),
+            )
+        ),
+    ]
+
+
+def _layers(settings: Settings) -> list[Middleware]:
+    """What ``middleware`` asks for, outermost first."""
+    if settings.auth.tokens and _TOKEN not in settings.middleware:
+        problem = f"middleware: auth.tokens is set, so it must hold {_TOKEN}"
+        raise SettingsError([problem])
+    authentication = Middleware(Authentication, settings=settings)
+    layers: list[Middleware] = []
+    for name in settings.middleware:
+        if name == _TOKEN:
+            layers.append(authentication)
+        elif name != _API:
+            layers.append(Middleware(_imported(name)))
+    if _TOKEN not in settings.middleware:
+        layers.append(authentication)
+    return layers
+
+
+def _imported(name: str) -> Callable[[ASGIApp], ASGIApp]:
+    module, _, attribute = name.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        problem = f"middleware: {name} cannot be imported: {error}"
+        raise SettingsError([problem]) from error
+    if not callable(found):
+        raise SettingsError([f"middleware: {name} is not callable"])
+    return cast("Callable[[ASGIApp], ASGIApp]", found)

@@ -1,0 +1,72 @@
+"""From a routed request to its answer: method, permission, handler, errors, in this order."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from http import HTTPStatus
+from typing import Final, cast
+
+import redis
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from jobmon.server.auth import principal_of
+from jobmon.server.endpoints import Endpoint, Handler, request_id_of, style_of
+from jobmon.server.responses import Style, error, unavailable
+
+_log: Final = logging.getLogger("jobmon.server")
+
+
+class Dispatch:
+    """The ASGI application of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        endpoint = self.endpoint
+        action = endpoint.action(request.method)
+        if action is None:
+            allow = {"allow": endpoint.allow}
+            return error(endpoint.style, HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+        needed = None if endpoint.anonymous else action.permission
+        if needed is not None and not principal_of(request.scope).may(needed):
+            return error(endpoint.style, HTTPStatus.FORBIDDEN)
+        try:
+            return await _call(action.handler, request)
+        except redis.RedisError as trouble:
+            # Its text may hold an address: only the class is logged.
+            _log.warning("%s: store: %s", request_id_of(request.scope), type(trouble).__name__)
+            return self._without_store()
+        except Exception:
+            _log.exception("%s: request failed", request_id_of(request.scope))
+            return self._broken()
+
+    def _without_store(self) -> Response:
+        if self.endpoint.style is Style.SUCCESS and self.endpoint.failure:
+            return self._broken()
+        return unavailable(self.endpoint.style)
+
+    def _broken(self) -> Response:
+        endpoint = self.endpoint
+        message = endpoint.failure if endpoint.style is Style.SUCCESS else ""
+        return error(endpoint.style, HTTPStatus.INTERNAL_SERVER_ERROR, message=message)
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application behind every path that is no endpoint."""
+    if scope["type"] == "http":
+        await error(style_of(scope), HTTPStatus.NOT_FOUND)(scope, receive, send)
+
+
+async def _call(handler: Handler, request: Request) -> Response:
+    if inspect.iscoroutinefunction(handler):
+        return cast(Response, await handler(request))
+    return cast(Response, await run_in_threadpool(handler, request))
