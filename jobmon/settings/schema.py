@@ -222,6 +222,9 @@ class HealthCheck(Section):
     """The `health` endpoint."""
 
     enabled: bool = _key(True, parse.boolean(), "Off: the endpoint answers 404.")
+    public: bool = _key(
+        False, parse.boolean(), "Without a token it answers too, but with states alone."
+    )
     redis_timeout: float = _key(2.0, parse.number(0.05, 30, "s"), "Longest wait for Redis.")
 
 
