@@ -42,9 +42,7 @@ def test_every_key_is_shown_with_value_and_source(redis_server: Any, tmp_path: P
     assert re.search(rf"app +shop +{re.escape(str(tmp_path))}/jobmon.toml: app$", rows["app"])
     assert re.search(r"tags +a, b +JOB_MONITOR_TAGS$", rows["tags"])
     assert re.search(r"failed_ttl +172800 +default$", rows["failed_ttl"])
-    assert re.search(
-        r"^Redis is (redis|valkey) \d+\.\d+\.\d+, maxmemory-policy ", said.stdout, re.M
-    )
+    assert re.search(r"\nRedis is (redis|valkey) \d+\.\d+\.\d+, maxmemory-policy ", said.stdout)
 
 
 def test_json_is_one_document(redis_server: Any, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_named_configuration_file_must_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"app = ", b"\xff", b"[redis"])
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "jobmon.toml").write_bytes(content)
-    with pytest.raises(SettingsError, match="jobmon.toml is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"jobmon\.toml is not valid TOML"):
         load(environ={}, cwd=tmp_path)
 
 
