@@ -33,7 +33,8 @@ def connect(settings: Settings, *, timeout: float | None = None) -> redis.Redis:
         "decode_responses": False,
     }
     if where.url is not None:
-        return redis.Redis.from_url(where.url, **options)
+        make: Any = redis.Redis
+        return make.from_url(where.url, **options)
     return redis.Redis(
         host=where.host,
         port=where.port,
