@@ -63,7 +63,6 @@ GOOD: dict[str, tuple[str, object]] = {
     "metrics.public": ("1", True),
     "health_check.enabled": ("false", False),
     "health_check.public": ("yes", True),
-    "health_check.public": ("true", True),
     "health_check.redis_timeout": ("30", 30.0),
     "logging.channel": ("shop.jobs", "shop.jobs"),
     "logging.level": ("debug", "DEBUG"),
