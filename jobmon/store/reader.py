@@ -1,242 +1,392 @@
-"""Reads the state store for the CLI, the server and metrics. Trusts nothing it reads."""
+"""Reads the state store for the CLI, the server and metrics. Trusts nothing it reads.
+
+What cannot be understood, or was written by a newer jobmon, is skipped and counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import base64
+import heapq
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from jobmon.store.keys import SCHEMA_VERSION, Keys
+from jobmon.store.state import (
+    CommandRun,
+    FailedJob,
+    JobPage,
+    Meta,
+    QueueCounts,
+    RunCounters,
+    Totals,
+)
+from jobmon.store.totals import command_series, job_series, number, text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     import redis
 
     from jobmon.settings import Settings
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class CommandRun:
-    """A command run as it was last recorded. Times are Unix seconds."""
+RECORD_VERSION: Final = 1
+"""Newest record that this reader understands (its `v`)."""
+QUEUE_SEEN_SECONDS: Final = 24 * 3600
+MOST_FAILED_COUNTED: Final = 10_000
+CHUNK: Final = 500
 
-    process_id: str
-    command: str
-    source: str
-    status: str
-    """``running``, ``completed``, ``failed`` or ``lost``."""
-    started_at: float | None
-    finished_at: float | None
-    duration: float | None
-    """Seconds."""
-    exit_code: int | None
-    environment: str
-    arguments: Mapping[str, object]
-    options: Mapping[str, object]
-    data: Mapping[str, object]
-    """Everything recorded: ``trace_id``, ``host``, ``pid``, …"""
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounters:
-    """Counters of a run: equal to a recount of its records."""
-
-    job_count: int
-    success_jobs: int
-    failed_jobs: int
-    """Lost ones included."""
-    revoked_jobs: int
-    lost_jobs: int
-    retried_jobs: int
-    """Jobs with more than one attempt."""
-    total_job_time: float
-    """Seconds."""
-    peak_memory: int
-    """Bytes, the highest of any attempt."""
-    last_update: float
-    finished: bool
-    partial: bool
-    """True: the run's start was never seen, or its keys expired before its last jobs."""
-    drained_at: float | None
-
-    @property
-    def open_jobs(self) -> int:
-        """Jobs that have not ended for good."""
-        return self.job_count - self.success_jobs - self.failed_jobs - self.revoked_jobs
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs of a run in the order of their creation."""
-
-    jobs: list[tuple[str, bytes]]
-    """(job id, record as stored)."""
-    total: int
-    next_cursor: str
-    """Empty after the last page."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """Jobs of one queue by state."""
-
-    pending: int = 0
-    """Pending and retrying."""
-    processing: int = 0
-    failed: int = 0
-    """Failed and lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedJob:
-    """A job that is failed or lost."""
-
-    process_id: str
-    job_id: str
-    ended_at: float
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Observations by bucket, not cumulative; the last bucket has no upper bound."""
-
-    counts: tuple[int, ...]
-    sum: float
-    """Seconds."""
-
-    @property
-    def count(self) -> int:
-        """All observations."""
-        return sum(self.counts)
-
-
-@dataclass(frozen=True, slots=True)
-class JobSeries:
-    """Totals of one label set. They never fall."""
-
-    engine: str
-    queue: str
-    job_name: str
-    enqueued: int
-    started: int
-    finished: Mapping[str, int]
-    """By outcome."""
-    lost_corrected: int
-    """Of those counted as lost, how many turned up again."""
-    errors: Mapping[str, int]
-    """By error type."""
-    duration: Histogram
-    queue_time: Histogram
-    pending: int
-    """Gauge: jobs that wait now."""
-    processing: int
-    """Gauge: jobs that run now."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandSeries:
-    """Totals of one command. Times are Unix seconds, None while unknown."""
-
-    command: str
-    runs: Mapping[str, int]
-    """By outcome."""
-    runs_lost_corrected: int
-    jobs_finished: Mapping[str, int]
-    """By outcome."""
-    lost_corrected: int
-    run_duration: Histogram
-    drain_duration: Histogram
-    last_start: float | None
-    last_end: float | None
-    last_success: float | None
-    last_duration: float | None
-    """Seconds."""
-    last_run_failed: bool | None
-    running: int
-    """Gauge: runs open now."""
-    oldest_running_start: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """All aggregates of the store at one moment."""
-
-    jobs: list[JobSeries]
-    commands: list[CommandSeries]
-    transitions: int
-    dropped: Mapping[str, int]
-    """By reason."""
-    label_overflow: Mapping[str, int]
-    """Events filed under ``other``, by label."""
-    label_values: Mapping[str, int]
-    """Values in use, by label."""
-    expired_unsynced: int
-    lag: float | None
-    """Seconds from the oldest event of the newest batch to its arrival."""
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """The store itself."""
-
-    schema: int
-    """0: nothing was written yet."""
-    version: int
-    """Of the last call that wrote."""
-    readable: bool = field(default=True)
-    """False: written by a newer jobmon."""
+_COUNTERS: Final = (
+    *("job_count", "success_jobs", "failed_jobs", "revoked_jobs", "lost_jobs", "retried_jobs"),
+    *("total_job_time", "peak_memory", "last_update", "finished", "partial", "drained_at"),
+)
 
 
 class Reader:
     """The reading half of the store. Safe to share between threads."""
 
-    skipped: int
-    """Entries that could not be understood so far."""
-
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        raise NotImplementedError
+        self._redis: Any = client
+        self._keys = Keys(settings.redis.prefix)
+        self.skipped = 0
+        """Entries that could not be understood so far."""
 
     def running_commands(self, limit: int = 1000) -> tuple[list[CommandRun], int]:
         """Open runs, newest first, and how many there are."""
-        raise NotImplementedError
+        entries: dict[bytes, bytes] = self._redis.hgetall(self._keys.running)
+        runs = self._runs(entries.items(), "running")
+        runs.sort(key=lambda run: (run.started_at or 0.0, run.process_id), reverse=True)
+        return runs[:limit], len(entries)
 
     def finished_commands(self, limit: int = 1000) -> tuple[list[CommandRun], int]:
         """Runs that ended within their TTL, newest first, and how many there are."""
-        raise NotImplementedError
+        now_ms = int(self._now() * 1000)
+        ids: list[bytes] = self._redis.zrangebyscore(
+            self._keys.finished_by_time, f"({now_ms}", "+inf"
+        )
+        bodies: list[bytes | None] = []
+        for some in _chunks(ids, CHUNK):
+            bodies += self._redis.hmget(self._keys.finished, some)
+        runs = self._runs(((i, b) for i, b in zip(ids, bodies, strict=True) if b), "completed")
+        runs.sort(key=lambda run: (run.finished_at or 0.0, run.process_id), reverse=True)
+        return runs[:limit], len(ids)
 
     def run(self, process_id: str) -> CommandRun | None:
         """One run while any of its keys lives."""
-        raise NotImplementedError
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hget(self._keys.running, process_id)
+        pipeline.hget(self._keys.finished, process_id)
+        pipeline.hscan(self._keys.of(process_id).jobs, count=1)
+        running, finished, (_, some_jobs) = pipeline.execute()
+        if running or finished:
+            # A run that ended is in both only for the moment of a failover.
+            body, status = (finished, "completed") if finished else (running, "running")
+            found = self._runs([(process_id.encode(), body)], status)
+            return found[0] if found else None
+        for record in some_jobs.values():
+            command = (self._decoded(record) or {}).get("command_name")
+            if isinstance(command, str):
+                body, status = self._redis.hmget(
+                    self._keys.of(process_id).metrics(command), "run", "status"
+                )
+                if body:
+                    found = self._runs([(process_id.encode(), body)], text(status or "running"))
+                    return found[0] if found else None
+        return None
 
     def run_counters(self, process_id: str, command: str) -> RunCounters | None:
         """Counters of a run, None once expired."""
-        raise NotImplementedError
+        key = self._keys.of(process_id).metrics(command)
+        values: list[bytes | None] = self._redis.hmget(key, _COUNTERS)
+        if values[0] is None:
+            return None
+        drained_at = _float(values[11])
+        return RunCounters(
+            *(number(value) for value in values[:6]),
+            total_job_time=_float(values[6]) or 0.0,
+            peak_memory=number(values[7]),
+            last_update=_float(values[8]) or 0.0,
+            finished=values[9] is not None,
+            partial=values[10] is not None,
+            drained_at=drained_at,
+        )
 
     def jobs_of_run(self, process_id: str, *, limit: int = 10_000, cursor: str = "") -> JobPage:
-        """Jobs of a run, or of the tree of a job without one, by creation, then id."""
-        raise NotImplementedError
+        """Jobs of a run, or of the tree of a job without one, by creation, then id.
+
+        Args:
+            process_id: Of the run, or of the tree's root job.
+            limit: Longest page.
+            cursor: `next_cursor` of the page before.
+        """
+        after = _opened(cursor)
+        total = 0
+
+        def wanted() -> Iterator[tuple[tuple[float, str], bytes]]:
+            nonlocal total
+            for job_id, record in self._all_jobs(process_id):
+                total += 1
+                decoded = self._decoded(record)
+                if decoded is None:
+                    continue
+                place = (_number(decoded.get("created_at")) or 0.0, job_id)
+                if after is None or place > after:
+                    yield place, record
+
+        # One more than asked tells whether another page follows.
+        page = heapq.nsmallest(limit + 1, wanted())
+        more = len(page) > limit
+        page = page[:limit]
+        following = _sealed(page[-1][0]) if more and page else ""
+        return JobPage([(place[1], record) for place, record in page], total, following)
 
     def job(self, process_id: str, job_id: str) -> bytes | None:
         """Record of one job as stored."""
-        raise NotImplementedError
+        return self._records([(process_id, job_id)])[0]
 
     def attempts(self, process_id: str, job_id: str) -> list[bytes]:
         """Records of a job's earlier attempts, oldest first."""
-        raise NotImplementedError
+        record = self.job(process_id, job_id)
+        current = number((self._decoded(record) or {}).get("attempt")) if record else 0
+        fields = [f"{job_id}:{attempt}" for attempt in range(max(1, current - 20), current)]
+        if not fields:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hmget(self._keys.of(process_id).attempts, fields)
+        pipeline.hmget(self._keys.job_attempts(job_id), fields)
+        of_run, of_job = pipeline.execute()
+        return [one or other for one, other in zip(of_run, of_job, strict=True) if one or other]
 
     def queue_counts(self) -> dict[str, QueueCounts]:
-        """Counts of every queue seen in the last 24 h, or with failed jobs."""
-        raise NotImplementedError
+        """Counts of every queue seen in the last 24 h, or with jobs in it.
+
+        Failed jobs are counted among the newest 10,000.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        since_ms = int((self._now() - QUEUE_SEEN_SECONDS) * 1000)
+        pipeline.zrangebyscore(self._keys.queues, since_ms, "+inf")
+        pipeline.hgetall(self._keys.job_series)
+        pipeline.zrevrange(self._keys.failed, 0, MOST_FAILED_COUNTED - 1)
+        seen, series, failed = pipeline.execute()
+        sizes = self._sizes(series.values())
+        counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
+        for labels, own in series.items():
+            size = sizes[text(own)]
+            if any(size):
+                queue = counts.setdefault(text(labels).split("\x1f")[1], [0, 0, 0])
+                queue[0] += size[0]
+                queue[1] += size[1]
+        for record in self._records([_member(member) for member in failed]):
+            decoded = self._decoded(record) if record else None
+            if decoded is not None:
+                counts.setdefault(str(decoded.get("queue", "")), [0, 0, 0])[2] += 1
+        return {queue: QueueCounts(*counts[queue]) for queue in sorted(counts)}
 
     def failed_jobs(self, limit: int = 100, offset: int = 0) -> tuple[list[FailedJob], int]:
         """Failed and lost jobs, newest first, and how many there are."""
-        raise NotImplementedError
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zrevrange(self._keys.failed, offset, offset + limit - 1, withscores=True)
+        pipeline.zcard(self._keys.failed)
+        entries, total = pipeline.execute()
+        members = [_member(member) for member, _ in entries]
+        found: list[FailedJob] = []
+        for (process_id, job_id), record, (_, score) in zip(
+            members, self._records(members), entries, strict=True
+        ):
+            if record is not None and self._decoded(record) is not None:
+                found.append(FailedJob(process_id, job_id, score / 1000, record))
+        return found, total
 
     def totals(self) -> Totals:
-        """Everything that ``/metrics`` shows of jobs and commands."""
-        raise NotImplementedError
+        """Everything that ``/metrics`` shows of jobs and commands, read from the primary."""
+        keys = self._keys
+        pipeline = self._redis.pipeline()
+        for name in (keys.job_series, keys.job_totals, keys.command_series, keys.command_totals):
+            pipeline.hgetall(name)
+        pipeline.hgetall(keys.recorder_totals)
+        pipeline.hvals(keys.running)
+        pipeline.scard(keys.job_names)
+        pipeline.zcard(keys.queues)
+        pipeline.scard(keys.error_types)
+        jobs, job_totals, commands, command_totals, recorder, running, *used = pipeline.execute()
+        counters = {text(field): number(value) for field, value in recorder.items()}
+        lag = counters.get("lag_ms")
+        return Totals(
+            jobs=job_series(jobs, job_totals, self._sizes(jobs.values())),
+            commands=command_series(commands, command_totals, running),
+            transitions=counters.get("transitions", 0),
+            dropped=_family(counters, "dropped"),
+            label_overflow=_family(counters, "overflow"),
+            label_values={
+                "job_name": used[0],
+                "queue": used[1],
+                "error_type": used[2],
+                "command": len(commands),
+            },
+            expired_unsynced=counters.get("expired_unsynced", 0),
+            lag=None if lag is None else lag / 1000,
+        )
 
     def newest_process_id(self, command: str) -> str | None:
         """Id of the newest run of a command."""
-        raise NotImplementedError
+        found: bytes | None = self._redis.get(self._keys.newest_run(command))
+        return None if found is None else text(found)
 
     def meta(self) -> Meta:
         """Schema and version of the store."""
-        raise NotImplementedError
+        schema, version = self._redis.hmget(self._keys.meta, "schema", "clock")
+        written = number(schema)
+        return Meta(written, number(version), written <= SCHEMA_VERSION)
+
+    def _now(self) -> float:
+        seconds, micros = self._redis.time()
+        return seconds + micros / 1_000_000
+
+    def _decoded(self, record: bytes) -> dict[str, Any] | None:
+        try:
+            decoded: object = json.loads(record)
+        except (ValueError, RecursionError):
+            decoded = None
+        if isinstance(decoded, dict):
+            found = cast("dict[str, Any]", decoded)
+            if number(found.get("v", 1)) <= RECORD_VERSION:
+                return found
+        self.skipped += 1
+        return None
+
+    def _runs(self, entries: Iterable[tuple[bytes, bytes]], status: str) -> list[CommandRun]:
+        runs: list[CommandRun] = []
+        for process_id, body in entries:
+            data = self._decoded(body)
+            if data is None:
+                continue
+            if not isinstance(data.get("command"), str):
+                self.skipped += 1
+                continue
+            runs.append(_command_run(text(process_id), data, status))
+        return runs
+
+    def _all_jobs(self, process_id: str) -> Iterator[tuple[str, bytes]]:
+        own = self._keys.of(process_id)
+        seen: set[bytes] = set()
+        cursor = 0
+        while True:
+            cursor, some = self._redis.hscan(own.jobs, cursor, count=CHUNK)
+            for job_id, record in some.items():
+                # HSCAN may repeat a field while the hash grows.
+                if job_id not in seen:
+                    seen.add(job_id)
+                    yield text(job_id), record
+            if cursor == 0:
+                break
+        if seen:
+            return
+        ids = [process_id, *sorted(text(one) for one in self._redis.smembers(own.manual))]
+        for some_ids in _chunks(ids, CHUNK):
+            records = self._records([(process_id, job_id) for job_id in some_ids])
+            for job_id, record in zip(some_ids, records, strict=True):
+                if record is not None:
+                    yield job_id, record
+
+    def _records(self, members: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """Records of (process id, job id), from their runs or from keys of their own."""
+        found: list[bytes | None] = []
+        for some in _chunks(members, CHUNK):
+            pipeline = self._redis.pipeline(transaction=False)
+            for process_id, job_id in some:
+                pipeline.hget(self._keys.of(process_id).jobs, job_id)
+                pipeline.hmget(self._keys.job(job_id), "process_id", "record")
+            answers = pipeline.execute()
+            for place, (process_id, _) in enumerate(some):
+                record = answers[2 * place]
+                owner, own = answers[2 * place + 1]
+                if record is None and owner == process_id.encode():
+                    record = own
+                found.append(record)
+        return found
+
+    def _sizes(self, series: Iterable[bytes]) -> dict[str, tuple[int, int]]:
+        numbers = [text(one) for one in series]
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in numbers:
+            pipeline.zcard(self._keys.pending(one))
+            pipeline.zcard(self._keys.processing(one))
+        sizes: list[int] = pipeline.execute()
+        return dict(zip(numbers, zip(sizes[::2], sizes[1::2], strict=True), strict=True))
+
+
+def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandRun:
+    started, finished = _number(data.get("started_at")), _number(data.get("finished_at"))
+    exit_code = _number(data.get("exit_code"))
+    said = data.get("status")
+    if not isinstance(said, str):
+        said = "failed" if status == "completed" and exit_code else status
+    duration = _number(data.get("duration"))
+    if duration is None and started is not None and finished is not None:
+        duration = max(0.0, finished - started)
+    return CommandRun(
+        process_id=process_id,
+        command=data["command"],
+        source=str(data.get("source", "console")),
+        status=said,
+        started_at=started,
+        finished_at=finished,
+        duration=duration,
+        exit_code=None if exit_code is None else int(exit_code),
+        environment=str(data.get("environment", "production")),
+        arguments=_mapping(data.get("arguments")),
+        options=_mapping(data.get("options")),
+        data=data,
+    )
+
+
+def _family(counters: Mapping[str, int], name: str) -> dict[str, int]:
+    start = name + ":"
+    return {key[len(start) :]: count for key, count in counters.items() if key.startswith(start)}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        converted = float(value)
+    except OverflowError:
+        return None
+    return converted if math.isfinite(converted) else None
+
+
+def _float(value: bytes | None) -> float | None:
+    try:
+        return None if value is None else _number(float(value))
+    except ValueError:
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _member(member: bytes) -> tuple[str, str]:
+    process_id, _, job_id = text(member).partition("/")
+    return process_id, job_id
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _sealed(place: tuple[float, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str) -> tuple[float, str] | None:
+    if not cursor:
+        return None
+    try:
+        created, job_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return float(created), str(job_id)
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,181 @@
+"""What reading the store gives: plain values with their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRun:
+    """A command run as it was last recorded. Times are Unix seconds."""
+
+    process_id: str
+    command: str
+    source: str
+    status: str
+    """``running``, ``completed``, ``failed`` or ``lost``."""
+    started_at: float | None
+    finished_at: float | None
+    duration: float | None
+    """Seconds."""
+    exit_code: int | None
+    environment: str
+    arguments: Mapping[str, object]
+    options: Mapping[str, object]
+    data: Mapping[str, object]
+    """Everything recorded: ``trace_id``, ``host``, ``pid``, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounters:
+    """Counters of a run: equal to a recount of its records."""
+
+    job_count: int
+    success_jobs: int
+    failed_jobs: int
+    """Lost ones included."""
+    revoked_jobs: int
+    lost_jobs: int
+    retried_jobs: int
+    """Jobs with more than one attempt."""
+    total_job_time: float
+    """Seconds."""
+    peak_memory: int
+    """Bytes, the highest of any attempt."""
+    last_update: float
+    finished: bool
+    partial: bool
+    """True: the run's start was never seen, or its keys expired before its last jobs."""
+    drained_at: float | None
+
+    @property
+    def open_jobs(self) -> int:
+        """Jobs that have not ended for good."""
+        return self.job_count - self.success_jobs - self.failed_jobs - self.revoked_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs of a run in the order of their creation."""
+
+    jobs: list[tuple[str, bytes]]
+    """(job id, record as stored)."""
+    total: int
+    next_cursor: str
+    """Empty after the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Jobs of one queue by state."""
+
+    pending: int = 0
+    """Pending and retrying."""
+    processing: int = 0
+    failed: int = 0
+    """Failed and lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A job that is failed or lost."""
+
+    process_id: str
+    job_id: str
+    ended_at: float
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Observations by bucket, not cumulative; the last bucket has no upper bound."""
+
+    counts: tuple[int, ...]
+    sum: float
+    """Seconds."""
+
+    @property
+    def count(self) -> int:
+        """All observations."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeries:
+    """Totals of one label set. They never fall."""
+
+    engine: str
+    queue: str
+    job_name: str
+    enqueued: int
+    started: int
+    finished: Mapping[str, int]
+    """By outcome."""
+    lost_corrected: int
+    """Of those counted as lost, how many turned up again."""
+    errors: Mapping[str, int]
+    """By error type."""
+    duration: Histogram
+    queue_time: Histogram
+    pending: int
+    """Gauge: jobs that wait now."""
+    processing: int
+    """Gauge: jobs that run now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSeries:
+    """Totals of one command. Times are Unix seconds, None while unknown."""
+
+    command: str
+    runs: Mapping[str, int]
+    """By outcome."""
+    runs_lost_corrected: int
+    jobs_finished: Mapping[str, int]
+    """By outcome."""
+    lost_corrected: int
+    run_duration: Histogram
+    drain_duration: Histogram
+    last_start: float | None
+    last_end: float | None
+    last_success: float | None
+    last_duration: float | None
+    """Seconds."""
+    last_run_failed: bool | None
+    running: int
+    """Gauge: runs open now."""
+    oldest_running_start: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All aggregates of the store at one moment."""
+
+    jobs: list[JobSeries]
+    commands: list[CommandSeries]
+    transitions: int
+    dropped: Mapping[str, int]
+    """By reason."""
+    label_overflow: Mapping[str, int]
+    """Events filed under ``other``, by label."""
+    label_values: Mapping[str, int]
+    """Values in use, by label."""
+    expired_unsynced: int
+    lag: float | None
+    """Seconds from the oldest event of the newest batch to its arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The store itself."""
+
+    schema: int
+    """0: nothing was written yet."""
+    version: int
+    """Of the last call that wrote."""
+    readable: bool = True
+    """False: written by a newer jobmon."""
