@@ -1,0 +1,257 @@
+"""The calls to the OpenTelemetry API, and to nothing else of it: no SDK is imported or set up.
+
+Imported by spans.py alone, once a process is known to use OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from contextvars import Token
+from typing import Any, Final, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind
+
+from jobmon.instrument.redaction import redact_text
+from jobmon.instrument.spans import SpanHandle
+from jobmon.settings import Settings
+
+SCOPE: Final = "jobmon"
+_SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+_MAX_STACKTRACE: Final = 16 * 1024
+_DEEPEST_STACKTRACE: Final = 100
+_INSTRUMENTORS: Final = {
+    "celery": ("opentelemetry.instrumentation.celery", "CeleryInstrumentor"),
+    "rq": ("opentelemetry_instrumentation_rq", "RQInstrumentor"),
+}
+_NO_SDK: Final = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+
+_tracer: tuple[object, trace.Tracer] | None = None
+
+
+def sdk() -> trace.TracerProvider | None:
+    """The provider that somebody set up, or None."""
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, _NO_SDK) else provider
+
+
+def start_command(name: str, attributes: dict[str, Any], started_at: float) -> SpanHandle | None:
+    """Open a command's span below the current one, else below the environment's trace."""
+    parent = trace.get_current_span().get_span_context()
+    surroundings = otel_context.get_current() if parent.is_valid else _environment()
+    return _start(name, SpanKind.INTERNAL, attributes, started_at, surroundings)
+
+
+def start_job(
+    name: str,
+    attributes: dict[str, Any],
+    started_at: float,
+    *,
+    parent: str,
+    links: Mapping[str, str],
+    new_trace: bool,
+    engine: str,
+) -> SpanHandle | None:
+    """Open a job's span, or describe the one that another instrumentation has opened for it."""
+    made = _links(links)
+    if sdk() is not None:
+        current = trace.get_current_span()
+        if _is_foreign_consumer(current):
+            return _adopted(current, attributes, made)
+        if _is_instrumented(engine):
+            return _Later(attributes, made)
+    created_in = _parsed(parent)
+    span: Span = trace.INVALID_SPAN
+    if created_in is not None and (sdk() is None or not new_trace):
+        span = NonRecordingSpan(created_in)
+    surroundings = trace.set_span_in_context(span)
+    return _start(name, SpanKind.CONSUMER, attributes, started_at, surroundings, made)
+
+
+def fan_out(name: str, attributes: dict[str, Any], command: str) -> str:
+    """Traceparent of a new trace's root that is linked to the command and over at once."""
+    root = trace.set_span_in_context(trace.INVALID_SPAN)
+    span = _get_tracer().start_span(
+        name, context=root, attributes=attributes, links=_links({"command": command})
+    )
+    span.end()
+    return _traceparent(span.get_span_context())
+
+
+def held_elsewhere(traceparent: str) -> SpanHandle | None:
+    """A handle on a span of another process."""
+    found = _parsed(traceparent)
+    if found is None:
+        return None
+    return SpanHandle(NonRecordingSpan(found), traceparent, described=True, ends=False)
+
+
+def current() -> tuple[str, bool]:
+    """Traceparent of the current span, empty without one, and whether it is recording."""
+    span = trace.get_current_span()
+    found = span.get_span_context()
+    return (_traceparent(found), span.is_recording()) if found.is_valid else ("", False)
+
+
+def inject(carrier: MutableMapping[str, Any]) -> None:
+    """Write the current context by the process's propagators, baggage included."""
+    propagate.inject(carrier)
+
+
+def fail(
+    span: Span, error_type: str, message: str, error: BaseException | None, settings: Settings
+) -> None:
+    """Mark a span as failed, with the exception as an event."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(trace.Status(trace.StatusCode.ERROR, message or None))
+    if error is None:
+        return
+    event = {"exception.type": error_type}
+    if settings.otel.record_exception_message:
+        lines = traceback.format_exception(error, limit=-_DEEPEST_STACKTRACE)
+        event["exception.message"] = message
+        event["exception.stacktrace"] = redact_text("".join(lines), settings)[-_MAX_STACKTRACE:]
+    span.add_event("exception", event)
+
+
+def attach(span: Span) -> tuple[Context, object]:
+    """Make a span current. Hand what comes back to :func:`detach`."""
+    attached = trace.set_span_in_context(span)
+    return attached, otel_context.attach(attached)
+
+
+def detach(attached: Context, token: object) -> None:
+    """Undo :func:`attach`, also where another task, greenlet or generator sees the end.
+
+    The API's own ``detach`` logs an error there.
+    """
+    if not isinstance(token, Token):
+        otel_context.detach(cast("Any", token))
+        return
+    ours = cast("Token[Context]", token)
+    try:
+        ours.var.reset(ours)
+    except (ValueError, RuntimeError):
+        if otel_context.get_current() is attached:
+            before = ours.old_value
+            otel_context.attach(before if isinstance(before, Context) else Context())
+
+
+class _Later(SpanHandle):
+    """The span of an instrumentation whose hook runs after ours: described at the end instead."""
+
+    __slots__ = ("_attributes", "_links")
+
+    def __init__(self, attributes: dict[str, Any], links: list[Link]) -> None:
+        super().__init__(None, "", described=False, ends=False)
+        self._attributes = attributes
+        self._links = links
+
+    def end(self, *args: Any, **kwargs: Any) -> None:
+        span = trace.get_current_span()
+        if _is_foreign_consumer(span):
+            _adopted(span, self._attributes, self._links).end(*args, **kwargs)
+
+
+def _start(
+    name: str,
+    kind: SpanKind,
+    attributes: dict[str, Any],
+    started_at: float,
+    surroundings: Context,
+    links: list[Link] | None = None,
+) -> SpanHandle | None:
+    if sdk() is None:
+        passing = trace.get_current_span(surroundings)
+        found = passing.get_span_context()
+        if not found.is_valid:
+            return None
+        through = NonRecordingSpan(found)
+        return SpanHandle(through, _traceparent(found), described=False, ends=False)
+    span = _get_tracer().start_span(
+        name,
+        context=surroundings,
+        kind=kind,
+        attributes=attributes,
+        links=links,
+        start_time=int(started_at * 1e9),
+    )
+    return SpanHandle(span, _traceparent(span.get_span_context()), described=True, ends=True)
+
+
+def _adopted(span: Span, attributes: dict[str, Any], links: list[Link]) -> SpanHandle:
+    span.set_attributes(attributes)
+    for link in links:
+        span.add_link(link.context, link.attributes)
+    return SpanHandle(span, _traceparent(span.get_span_context()), described=True, ends=False)
+
+
+def _is_foreign_consumer(span: Span) -> bool:
+    scope = getattr(span, "instrumentation_scope", None)
+    return (
+        span.is_recording()
+        and getattr(span, "kind", None) is SpanKind.CONSUMER
+        and getattr(scope, "name", SCOPE) != SCOPE
+    )
+
+
+def _is_instrumented(engine: str) -> bool:
+    module, name = _INSTRUMENTORS.get(engine, ("", ""))
+    instrumentor = getattr(sys.modules.get(module), name, None)
+    if instrumentor is None:
+        return False
+    return bool(getattr(instrumentor(), "is_instrumented_by_opentelemetry", False))
+
+
+def _links(found: Mapping[str, str]) -> list[Link]:
+    links: list[Link] = []
+    seen: set[str] = set()
+    for kind, traceparent in found.items():
+        target = _parsed(traceparent) if traceparent not in seen else None
+        if target is not None:
+            seen.add(traceparent)
+            links.append(Link(target, {"jobmon.link.type": kind}))
+    return links
+
+
+def _parsed(traceparent: str) -> SpanContext | None:
+    parts = traceparent.split("-")
+    if len(parts) != 4 or [len(part) for part in parts] != [2, 32, 16, 2] or parts[0] == "ff":
+        return None
+    try:
+        numbers = [int(part, 16) for part in parts[1:]]
+    except ValueError:
+        return None
+    found = SpanContext(numbers[0], numbers[1], True, trace.TraceFlags(numbers[2]))
+    return found if found.is_valid else None
+
+
+def _traceparent(found: SpanContext) -> str:
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+
+
+@functools.cache
+def _environment() -> Context:
+    """The trace, its state and the baggage that whoever started this process handed over."""
+    carrier = {name.lower(): os.environ.get(name, "") for name in _VARIABLES}
+    return propagate.extract({name: value for name, value in carrier.items() if value})
+
+
+_VARIABLES: Final = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
+
+
+def _get_tracer() -> trace.Tracer:
+    global _tracer
+    provider = trace.get_tracer_provider()
+    if _tracer is None or _tracer[0] is not provider:
+        import jobmon
+
+        version = str(jobmon.__version__)
+        _tracer = provider, provider.get_tracer(SCOPE, version, _SCHEMA_URL)
+    return _tracer[1]
