@@ -34,7 +34,7 @@ class _Store(NamedTuple):
     """What Redis said."""
 
     status: str
-    """``ok``, ``too old`` or ``unreachable``."""
+    """``ok``, ``too old``, ``refused`` or ``unreachable``."""
     server: str = ""
     version: str = ""
     maxmemory: int = 0
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what applies, and check Redis.
 
     Returns:
-        0; 1 when Redis is too old; 69 when it cannot be reached.
+        0; 1 when Redis is too old or refuses; 69 when it cannot be reached.
     """
     settings = configuration.load()
     store = _check(settings)
@@ -72,8 +72,10 @@ def _check(settings: Settings) -> _Store:
         client: Any = connection.connect(settings)
         with client:
             info: dict[str, Any] = client.info("server", "memory")
-    except redis.RedisError as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         return _Store("unreachable", error=inert(error))
+    except redis.RedisError as error:
+        return _Store("refused", error=inert(error))
     server = "valkey" if info.get("server_name") == "valkey" else "redis"
     number = str(info.get(f"{server}_version", ""))
     parts = tuple(int(part) for part in re.findall(r"\d+", number)[:2])
@@ -120,6 +122,8 @@ def _text(settings: Settings, store: _Store, warnings: list[str]) -> list[str]:
     lines.append("")
     if store.status == "unreachable":
         lines.append(f"Redis cannot be reached: {store.error}")
+    elif store.status == "refused":
+        lines.append(f"Redis refused: {store.error}")
     else:
         policy = store.maxmemory_policy or "unknown"
         lines.append(f"Redis is {store.server} {store.version}, maxmemory-policy {policy}.")

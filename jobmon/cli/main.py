@@ -92,10 +92,7 @@ def _dispatch(given: list[str]) -> int:
         _say(f"jobmon {name}: {error}")
         return Exit.USAGE if isinstance(error, SettingsError) else Exit.FAILED
     except Exception as error:
-        if not _is_unreachable_redis(error):
-            raise
-        _say(f"jobmon {name}: Redis cannot be reached: {error}")
-        return Exit.UNAVAILABLE
+        return _said_by_redis(name, error)
 
 
 def _version() -> str:
@@ -140,10 +137,18 @@ def _unknown(name: str) -> int:
     return Exit.USAGE
 
 
-def _is_unreachable_redis(error: Exception) -> bool:
+def _said_by_redis(name: str, error: Exception) -> int:
     # No command has talked to Redis unless it is loaded.
     redis = sys.modules.get("redis")
-    return redis is not None and isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    if redis is None or not isinstance(error, redis.RedisError):
+        raise error
+    from jobmon.inert import inert
+
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        _say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
+        return Exit.UNAVAILABLE
+    _say(f"jobmon {name}: Redis refused: {inert(error)}")
+    return Exit.FAILED
 
 
 def _say(message: str) -> None:

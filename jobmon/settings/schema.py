@@ -29,7 +29,9 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 ENV_PREFIX: Final = "JOB_MONITOR_"
-OWN_VARIABLES: Final = frozenset({"JOB_MONITOR_CONFIG", "JOB_MONITOR_PROCESS_ID"})
+OWN_VARIABLES: Final = frozenset(
+    {"JOB_MONITOR_COMMAND", "JOB_MONITOR_CONFIG", "JOB_MONITOR_PROCESS_ID"}
+)
 """Variables with our prefix that are no settings."""
 
 MASK: Final = "********"

@@ -79,6 +79,20 @@ def test_an_unreachable_redis_is_exit_69(tmp_path: Path) -> None:
     assert "redis.prefix" in said.stdout
 
 
+def test_a_user_who_may_not_ask_is_told_so(own_redis_server: Any, tmp_path: Path) -> None:
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "writer", "on", "nopass", "~*", "+evalsha")
+    said = doctor(
+        cwd=tmp_path,
+        JOB_MONITOR_REDIS_HOST="127.0.0.1",
+        JOB_MONITOR_REDIS_PORT=str(own_redis_server.port),
+        JOB_MONITOR_REDIS_USERNAME="writer",
+        JOB_MONITOR_REDIS_PASSWORD="x",
+    )
+    assert said.returncode == 1
+    assert "Redis refused: " in said.stdout
+
+
 def test_a_policy_that_deletes_records_is_a_warning(own_redis_server: Any, tmp_path: Path) -> None:
     with own_redis_server.client() as client:
         client.config_set("maxmemory", "100mb")

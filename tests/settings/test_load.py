@@ -147,6 +147,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest() -> None:
 def test_our_own_variables_are_known(tmp_path: Path) -> None:
     (tmp_path / "a.toml").touch()
     environ = {
+        "JOB_MONITOR_COMMAND": "x",
         "JOB_MONITOR_PROCESS_ID": "x",
         "JOB_MONITOR_CONFIG": str(tmp_path / "a.toml"),
         "JOB_MONITOR_REDIS_PASSWORD_FILE": str(tmp_path / "a.toml"),
