@@ -7,12 +7,15 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.instrument.buffer import Buffer
+from jobmon.instrument.guard import note
 from jobmon.instrument.wire import Item
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ MAX_BACKOFF_SECONDS: Final = 5.0
 FORK_WAIT_SECONDS: Final = 0.005
 IMPORT_WAIT_SECONDS: Final = 2.0
 LOG_EVERY_SECONDS: Final = 60.0
+_IMPORTED_BY_CONNECTING: Final = ("email.parser", "encodings.idna")
+"""Imported beforehand: a fork does not wait for a thread that is connecting."""
 _SHORTEST_BACKOFF_SECONDS: Final = 0.01
 
 MAX_BATCH: Final = 200
@@ -47,6 +52,8 @@ class Flusher:
         self.gate = threading.Lock()
         """Held while importing or talking to Redis: a fork in between waits a moment for it."""
         self.written = 0
+        self.refused: Counter[str] = Counter()
+        """What the store's writer counted as dropped itself, by reason."""
         self.failures = 0
         """Calls that failed, since the process began."""
         self.last_error = ""
@@ -217,28 +224,26 @@ class Flusher:
 
     def _write(self, writer: Writer, batch: Sequence[Item], dropped: dict[str, int]) -> None:
         try:
-            writer.apply(batch, dropped)
+            applied = writer.apply(batch, dropped)
         except self._unavailable:
             raise
-        except Exception:
-            # The batch's fault, not the store's: find the item and lose only that.
-            if len(batch) > 1:
-                half = len(batch) // 2
-                self._write(writer, batch[:half], dropped)
-                self._write(writer, batch[half:], {})
-                return
-            _LOG.debug("jobmon: a transition cannot be written", exc_info=True)
+        except Exception:  # the batch's fault, not the store's: it would fail for ever
+            note("writing a batch")
             self._buffer.settle(len(batch))
-            self._buffer.count_dropped("malformed", len(batch))
+            self._buffer.count_dropped("error", len(batch))
             return
         self._buffer.settle(len(batch))
         self._buffer.reported(dropped)
-        self.written += len(batch)
+        self.written += len(batch) - applied.malformed - applied.refused
+        self.refused["malformed"] += applied.malformed
+        self.refused["schema"] += applied.refused
 
     def _open(self) -> Writer:
         if not self._quiet:
             self._quiet = _silence_tracing()
         if self._writer is None:
+            for name in _IMPORTED_BY_CONNECTING:
+                import_module(name)
             import redis
 
             from jobmon.store.connection import connect

@@ -8,6 +8,7 @@ of the job's stack would record the job's end a second time.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from jobmon.instrument import handover
 from jobmon.instrument.buffer import Buffer, size_of
@@ -24,6 +26,8 @@ from jobmon.instrument.guard import guarded, note, thrown_in
 from jobmon.instrument.handover import Handover, MainProcessGoneError, Sender
 from jobmon.instrument.wire import Item, without_message
 from jobmon.settings import Settings
+
+_LOG: Final = logging.getLogger("jobmon")
 
 
 class Role(StrEnum):
@@ -61,7 +65,8 @@ class RecorderStats:
     last_error: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     """Lost, by reason: ``overflow`` (buffer full), ``handover`` (main process too slow),
-    ``gap`` (sent by a child, never received), ``too_large``, ``malformed``, ``exit``."""
+    ``gap`` (sent by a child, never received), ``too_large``, ``malformed``, ``schema`` (the
+    store's is newer), ``error`` (a defect of ours)."""
 
 
 class Recorder:
@@ -131,6 +136,9 @@ class Recorder:
         self.flush(max(0.0, deadline - time.monotonic()))
         if self.flusher is not None and self.sender is None:
             self.flusher.stop(max(0.0, deadline - time.monotonic()))
+        left = len(self.buffer) + (0 if self.sender is None else self.sender.waiting)
+        if left:
+            _LOG.warning("jobmon: %d transitions could not be written in time", left)
 
     def close(self) -> None:
         """Shut down and give back every descriptor."""
@@ -148,6 +156,8 @@ class Recorder:
         dropped = Counter(self.buffer.dropped)
         if sender is not None:
             dropped.update(sender.dropped)
+        if flusher is not None:
+            dropped.update(+flusher.refused)
         return RecorderStats(
             role=self.role,
             buffered=len(self.buffer),
@@ -195,6 +205,10 @@ def configure(settings: Settings) -> None:
     """
     if _recorder.settings is not None:
         return
+    # The flusher may come to import redis when the interpreter is already ending, and redis
+    # imports this, which then refuses.
+    import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
     _recorder.settings = settings
     _recorder.flusher = Flusher(_recorder.buffer, settings)
     sender = handover.inherited()

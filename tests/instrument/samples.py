@@ -20,7 +20,7 @@ def transition(number: int = 1, status: str = "processing", **changes: object) -
         delivery=0,
         stages=2,
         at_ms=1_764_000_000_000 + number,
-        execution_us=-1,
+        execution_us=0,
         queue_time_us=1500,
         peak_memory_bytes=0,
         error_type="",
