@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from jobmon.metrics import commands, jobs, process, recorder
 from jobmon.metrics.family import Family
 from jobmon.metrics.process import Activity
-from jobmon.store.reader import Reader, Totals
+from jobmon.store.reader import Reader
+from jobmon.store.state import Totals
 
 GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
     "Jobs": jobs.FAMILIES,

@@ -7,7 +7,8 @@ from typing import Final
 
 from jobmon.metrics.family import Family, Sample
 from jobmon.model import Outcome
-from jobmon.store.reader import CommandSeries, Totals
+from jobmon.store.series import COMMAND_BUCKETS
+from jobmon.store.state import CommandSeries, Totals
 
 _COMMAND: Final = ("command",)
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
@@ -71,7 +72,7 @@ FAMILIES: Final = (
         "Time from the start of a command to its own end.",
         _COMMAND,
         _run_duration,
-        bounds=(),
+        bounds=COMMAND_BUCKETS,
     ),
     Family(
         "jobmon_command_drain_duration_seconds",
@@ -79,7 +80,7 @@ FAMILIES: Final = (
         "Time from the start of a command to the end of the last job it led to.",
         _COMMAND,
         _drain_duration,
-        bounds=(),
+        bounds=COMMAND_BUCKETS,
     ),
     Family(
         "jobmon_command_runs_in_progress",

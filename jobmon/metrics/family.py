@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -14,15 +14,13 @@ from prometheus_client.core import (
     Metric,
 )
 
-from jobmon.store.reader import Histogram
+from jobmon.store.state import Histogram
 
 T = TypeVar("T")
 
 Value: TypeAlias = float | Histogram
 Sample: TypeAlias = tuple[Sequence[str], Value]
 """Values of the family's labels, and the number or the observations."""
-
-LONGEST_LABEL: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Family(Generic[T]):
     type: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...]
-    """Without those that every series of a collector has, such as ``app``."""
+    """Names, without those that every series of a collector has, such as ``app``."""
     read: Callable[[T], Iterable[Sample]]
     bounds: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets but the last, seconds."""
@@ -53,22 +51,16 @@ class Family(Generic[T]):
             for values, observed in self.read(source):
                 assert isinstance(observed, Histogram)
                 buckets = _cumulative(self.bounds, observed)
-                histogram.add_metric([*first, *map(_label, values)], buckets, observed.sum)
+                histogram.add_metric([*first, *values], buckets, observed.sum)
             return histogram
         kind = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
         family = kind(self.name, self.help, labels=labels)
         for values, number in self.read(source):
             assert not isinstance(number, Histogram)
-            family.add_metric([*first, *map(_label, values)], number)
+            family.add_metric([*first, *values], number)
         return family
 
 
 def _cumulative(bounds: tuple[float, ...], observed: Histogram) -> list[tuple[str, float]]:
     uppers = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(uppers, itertools.accumulate(observed.counts), strict=True))
-
-
-def _label(value: str) -> str:
-    """A label's value without control characters, of bounded length."""
-    shown = value[:LONGEST_LABEL]
-    return shown if shown.isprintable() else "".join(c if c.isprintable() else "?" for c in shown)

@@ -8,7 +8,8 @@ from typing import Final
 
 from jobmon.metrics.family import Family, Sample
 from jobmon.model import Outcome
-from jobmon.store.reader import Histogram, JobSeries, Totals
+from jobmon.store.series import JOB_BUCKETS
+from jobmon.store.state import Histogram, JobSeries, Totals
 
 _SERIES: Final = ("engine", "queue", "job_name")
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
@@ -102,7 +103,7 @@ FAMILIES: Final = (
         "Run time of job attempts that ran to an end.",
         _SERIES,
         _duration,
-        bounds=(),
+        bounds=JOB_BUCKETS,
     ),
     Family(
         "jobmon_job_queue_time_seconds",
@@ -110,7 +111,7 @@ FAMILIES: Final = (
         "Time from when a job attempt could start to when it did.",
         ("engine", "queue"),
         _queue_time,
-        bounds=(),
+        bounds=JOB_BUCKETS,
     ),
     Family("jobmon_jobs_pending", "gauge", "Jobs that wait to run.", _SERIES, _pending),
     Family("jobmon_jobs_in_progress", "gauge", "Jobs that run now.", _SERIES, _in_progress),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
-from jobmon.store.reader import Histogram
+from jobmon.store.state import Histogram
 
 _COLLECT_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -46,27 +46,39 @@ class Activity:
             return Histogram(tuple(self._collect_counts), self._collect_seconds)
 
 
+def _answers(activity: Activity) -> Iterable[Sample]:
+    return activity.answers()
+
+
+def _collections(activity: Activity) -> Iterable[Sample]:
+    return [((), activity.collections())]
+
+
+def _redis_up(activity: Activity) -> Iterable[Sample]:
+    return [((), float(activity.redis_up))]
+
+
 FAMILIES: Final = (
-    Family[Activity](
+    Family(
         "jobmon_server_requests_total",
         "counter",
         "Requests answered by this process.",
         ("method", "path", "status"),
-        lambda activity: activity.answers(),
+        _answers,
     ),
-    Family[Activity](
+    Family(
         "jobmon_server_collect_duration_seconds",
         "histogram",
         "Time this process took to read and print what /metrics shows.",
         (),
-        lambda activity: [((), activity.collections())],
+        _collections,
         bounds=_COLLECT_BOUNDS,
     ),
-    Family[Activity](
+    Family(
         "jobmon_server_redis_up",
         "gauge",
         "1 if Redis answered this process within the last seconds, otherwise 0.",
         (),
-        lambda activity: [((), float(activity.redis_up))],
+        _redis_up,
     ),
 )

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
-from jobmon.store.reader import Totals
+from jobmon.store.state import Totals
 
 
 def _transitions(totals: Totals) -> Iterable[Sample]:
@@ -15,7 +15,9 @@ def _transitions(totals: Totals) -> Iterable[Sample]:
 
 
 def _dropped(totals: Totals) -> Iterable[Sample]:
-    return (((reason,), count) for reason, count in sorted(totals.dropped.items()))
+    # Shown from 0 on, so that `increase()` sees the first one.
+    counts = {"overflow": 0} | dict(totals.dropped)
+    return (((reason,), count) for reason, count in sorted(counts.items()))
 
 
 def _lag(totals: Totals) -> Iterator[Sample]:

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from jobmon.server.responses import Style, date_time, error, ok, timestamp
 from jobmon.settings import Settings
-from jobmon.store.reader import CommandRun, Reader, RunCounters
+from jobmon.store.reader import Reader
+from jobmon.store.state import CommandRun, RunCounters
 
 MOST_RUNS: Final = 1000
 MOST_JOBS: Final = 10_000

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from jobmon.server.responses import Style, ok
 from jobmon.settings import Settings
-from jobmon.store.reader import QueueCounts, Reader
+from jobmon.store.reader import Reader
+from jobmon.store.state import QueueCounts
 
 
 class Stats:
