@@ -140,6 +140,8 @@ class Frame:
     """Jobs published from here, for the trace's 1,000-job rule."""
     fanout: str = ""
     """Traceparent that replaces the frame's own once the rule took hold."""
+    republished: JobContext | None = None
+    """The next attempt, once this job has published itself again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,15 @@ def close(execution: Execution, outcome: Outcome, error: BaseException | None = 
         execution.span = None
 
 
+def abandon(execution: Execution) -> None:
+    """Leave the execution's frame, its end being told by another process or by nobody."""
+    if execution.frame is not None and execution.token is not None:
+        context.leave(execution.frame, execution.token)
+        execution.frame = execution.token = None
+    if execution.span is not None:
+        execution.span.deactivate()
+
+
 def end_elsewhere(
     execution: Execution,
     outcome: Outcome,
