@@ -53,6 +53,8 @@ class Execution:
     started_at: float = 0.0
     """Unix seconds; 0 before the start."""
     started_ticks: float = 0.0
+    ended_ticks: float = 0.0
+    """When the user's code returned, where the engine itself has work to do after it; else 0."""
     memory: PeakMemory | None = None
     span: spans.SpanHandle | None = None
     frame: Frame | None = None
@@ -149,7 +151,7 @@ def finish(
         error_text: Its traceback as text, where no traceback object is left.
         ready_at: When the next attempt can start (retried only), Unix seconds.
     """
-    elapsed = time.perf_counter() - execution.started_ticks
+    elapsed = (execution.ended_ticks or time.perf_counter()) - execution.started_ticks
     peak = execution.memory.stop() if execution.memory is not None else 0
     try:
         _end(execution, outcome, elapsed, peak, error, error_text, ready_at)
