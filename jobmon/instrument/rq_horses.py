@@ -1,0 +1,236 @@
+"""Jobs that run: here, or in the work horse that this process forked or spawned.
+
+The main process of a forking worker opens each execution before the fork, hears by the
+hand-over how the horse says it ended, and says so itself where the horse could not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jobmon.instrument import jobs, recorder, spans
+from jobmon.instrument.jobs import Execution
+from jobmon.instrument.rq_field import context_of
+from jobmon.instrument.rq_patches import Hook
+from jobmon.model import Outcome, RunTransition, Status, Transition
+
+ENGINE: Final = "rq"
+CATCH_UP_SECONDS: Final = 0.5
+
+_SPAWN_VARIABLE: Final = "JOBMON_RQ_HORSE"
+_BOOTSTRAP: Final = Path(__file__).with_name("_bootstrap")
+_MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+_OUTCOME_OF: Final = {
+    "finished": Outcome.COMPLETED,
+    "failed": Outcome.FAILED,
+    "stopped": Outcome.REVOKED,
+    "canceled": Outcome.REVOKED,
+    "queued": Outcome.RETRIED,
+    "scheduled": Outcome.RETRIED,
+}
+"""What RQ's own status says of a job whose horse is gone."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One execution, as the main process or the performing process knows it."""
+
+    job: Any
+    execution: Execution
+    pid: int
+    """The process that performs it; before the fork, the main process."""
+    performing: bool = False
+    horse: bool = False
+    reaped: bool = False
+    """The main process saw the horse's end."""
+    outcome: Outcome | None = None
+    """How it ended, once somebody said so."""
+    error: BaseException | None = None
+    error_text: str = ""
+    error_type: str = ""
+    """Class of the error that a horse reported."""
+    ready_at: float = 0.0
+    """When the next attempt can start, once that was published."""
+    peak_memory_bytes: int = 0
+
+
+running: Final[dict[str | None, Running]] = {}
+"""By job id. A fork takes its copy along: so a horse knows what it was forked for."""
+_forked: Running | None = None
+"""What the horse of this main process runs; one at a time."""
+
+
+def begin(job: Any, queue: Any, worker: Any) -> Running:
+    """Open an execution in this process."""
+    queue_name = queue.name if queue is not None else job.origin
+    opened = Running(job, execution_of(job, queue_name, worker.name), os.getpid())
+    running[job.id] = opened
+    return opened
+
+
+def execution_of(job: Any, queue_name: str, worker_name: str = "") -> Execution:
+    """What records say of the job's current attempt."""
+    own = context_of(job)
+    return Execution(
+        ENGINE,
+        job.id,
+        own.job_name,
+        own,
+        queue=queue_name,
+        worker=worker_name,
+        group_id=getattr(job, "group_id", None) or "",
+    )
+
+
+def forks(worker: Any) -> bool:
+    """Whether the worker performs each job in a process of its own."""
+    from rq.worker import SimpleWorker, Worker
+
+    # SimpleWorker is a Worker before RQ 2.7.
+    return isinstance(worker, Worker) and not isinstance(worker, SimpleWorker)
+
+
+def heard(item: Transition | RunTransition) -> None:
+    """Something a horse said, on the thread that reads the hand-over."""
+    current = _forked
+    if current is None or not isinstance(item, Transition):
+        return
+    own = current.execution.context
+    if (item.job_id, item.attempt, item.process_id) != (own.job_id, own.attempt, own.process_id):
+        return
+    if item.outcome:
+        current.error_type = item.error_type
+        current.outcome = Outcome(item.outcome)
+    elif item.status == Status.PROCESSING:
+        current.execution.started_at = item.at_ms / 1000
+
+
+def on_lost(lost: Running, outcome: Outcome, text: str) -> None:
+    """The main process says how an execution ended whose horse did not."""
+    lost.outcome = outcome
+    jobs.end_elsewhere(
+        lost.execution,
+        outcome,
+        error_text="" if outcome in (Outcome.REVOKED, Outcome.COMPLETED) else text,
+        peak_memory_bytes=lost.peak_memory_bytes,
+        ready_at=lost.ready_at,
+    )
+
+
+def _fork(worker: Any, job: Any, queue: Any = None, *_: Any, **__: Any) -> Running | None:
+    """The main process is about to fork a horse for this job."""
+    global _forked
+    if not forks(worker):
+        return None
+    _forked = begin(job, queue, worker)
+    _forked.execution.span = spans.start_job(_forked.execution)
+    return _forked
+
+
+def _waited(_: Any, result: Any, error: BaseException | None) -> None:
+    """The main process saw a horse end; how large it grew is known however it ended."""
+    current = _forked
+    if current is None or current.pid != os.getpid() or error is not None:
+        return
+    current.reaped = True
+    usage: Any = result[2]
+    current.peak_memory_bytes = usage.ru_maxrss * _MAXRSS_BYTES if usage is not None else 0
+
+
+def _reaped(current: Running | None, _: Any, error: BaseException | None) -> None:
+    """The main process is done with a horse: has it said how the job ended?"""
+    global _forked
+    if current is None or current.pid != os.getpid():
+        return
+    if current.reaped and current.outcome is None:
+        recorder.catch_up(CATCH_UP_SECONDS)
+    if current.reaped and current.outcome is None:
+        # Not while an exception leaves the worker: its connection may be in the middle of a
+        # command.
+        outcome = _known_to_rq(current.job) if error is None else Outcome.LOST
+        on_lost(current, outcome, "WorkerLost: the work horse ended without a word")
+    _forked = None
+    running.pop(current.execution.job_id, None)
+    # Without an outcome the worker leaves while its horse lives on, which will have one.
+    if current.outcome is not None:
+        if current.execution.span is not None:
+            current.execution.span.error_type = current.error_type
+        jobs.close(current.execution, current.outcome)
+
+
+def _known_to_rq(job: Any) -> Outcome:
+    """How a job ended whose horse was cut off between RQ's last word and ours."""
+    try:
+        status = job.get_status()
+    except Exception:
+        # Gone: RQ deletes at once what is not to be kept.
+        return Outcome.COMPLETED if job.result_ttl == 0 else Outcome.LOST
+    return _OUTCOME_OF.get(status, Outcome.LOST)
+
+
+def told() -> str | None:
+    """The traceparent that a spawned horse was given, else None.
+
+    Puts the environment back as it was, for what the job itself starts.
+    """
+    text = os.environ.pop(_SPAWN_VARIABLE, "")
+    if not text:
+        return None
+    said: dict[str, Any] = json.loads(text)
+    _set_path(said["path"])
+    return str(said["span"])
+
+
+@contextmanager
+def _surroundings(traceparent: str) -> Generator[None]:
+    """Environment in which a spawned interpreter instruments itself and hands over."""
+    path = os.environ.get("PYTHONPATH")
+    os.environ[_SPAWN_VARIABLE] = json.dumps({"span": traceparent, "path": path})
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_BOOTSTRAP), path)))
+    try:
+        with recorder.spawning():
+            yield
+    finally:
+        os.environ.pop(_SPAWN_VARIABLE, None)
+        _set_path(path)
+
+
+def _set_path(path: str | None) -> None:
+    if path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = path
+
+
+def _spawn(worker: Any, *_: Any, **__: Any) -> AbstractContextManager[None] | None:
+    """SpawnWorker starts an interpreter for each job, which shares nothing with this one."""
+    import rq.worker
+
+    spawn_worker = getattr(rq.worker, "SpawnWorker", None)
+    if _forked is None or spawn_worker is None or not isinstance(worker, spawn_worker):
+        return None
+    span = _forked.execution.span
+    surroundings = _surroundings(span.traceparent if span is not None else "")
+    surroundings.__enter__()
+    return surroundings
+
+
+def _spawned(
+    surroundings: AbstractContextManager[None] | None, _: Any, __: BaseException | None
+) -> None:
+    if surroundings is not None:
+        surroundings.__exit__(None, None, None)
+
+
+HORSE_HOOKS: Final = (
+    Hook("execute_job", _fork, _reaped),
+    Hook("fork_work_horse", _spawn, _spawned),
+    Hook("wait_for_horse", after=_waited),
+)
