@@ -1,0 +1,322 @@
+"""Command runs: a named unit of work, and all that is published inside of it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import platform
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from jobmon.instrument import context, recorder, redaction, spans
+from jobmon.instrument.context import Frame
+from jobmon.instrument.guard import guarded
+from jobmon.model import STATUS_OF, Outcome, RunTransition
+from jobmon.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_NAME: Final = 255
+LONGEST_SOURCE: Final = 32
+DEFAULT_SOURCE: Final = "console"
+
+_NOT_IN_NAMES: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_IN_SOURCES: Final = re.compile(r"[^A-Za-z0-9_.:-]+")
+_INTERRUPTED: Final = 130
+_MOST: Final = 2**31
+_OUT_OF_RANGE: Final = 255
+
+_settings: Settings | None = None
+
+
+def configure(settings: Settings) -> None:
+    """Take the settings that runs depend on."""
+    global _settings
+    _settings = settings
+
+
+class Run:
+    """One execution of a command.
+
+    Args:
+        name: The command's, as :func:`checked_name` lets pass.
+        source: Where it was started from: ``console``, ``schedule``, ``http``, ``worker``,
+            ``api`` or another word of at most 32 characters.
+    """
+
+    def __init__(self, name: str, source: str = DEFAULT_SOURCE) -> None:
+        self._settings = guarded(_ready)()  # before the clock starts
+        self.id: Final = str(uuid.uuid4())
+        """UUID of this execution: ``process_id`` of the jobs published inside."""
+        self.name: Final = name
+        self.source: Final = _checked_source(source)
+        self.started_at: Final = time.time()
+        """Unix seconds."""
+        self.frame: Final = Frame(self.id, name, started_at=self.started_at)
+        self._ticks = time.perf_counter()
+        self._pid = os.getpid()
+        self._token: Token[Frame | None] | None = None
+        self._members: dict[str, Any] = {}
+
+    @property
+    def trace_id(self) -> str | None:
+        """Id of the trace that the run belongs to, 32 hexadecimal digits; None without one."""
+        span = self.frame.span
+        return span.trace_id if span is not None else None
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, id={self.id!r})"
+
+    @guarded
+    def begin(
+        self,
+        kind: str = "script",
+        arguments: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        """Record the start, and make this run what is published from here belongs to.
+
+        Args:
+            kind: What the command is made with: ``script``, ``click``, ``django``, ``cron`` or
+                ``beat``.
+            arguments: For people to read; redacted before it is kept.
+            options: The same.
+        """
+        # Only this very context: of several runs in threads nobody is another's parent.
+        parent = context.entered()
+        inherited = os.environ.get(context.PROCESS_ID_VARIABLE, "")
+        settings = self._settings
+        if settings is not None:
+            self.frame.span = spans.start_command(
+                self.name, kind=kind, run_id=self.id, started_at=self.started_at
+            )
+        self._token = context.enter(self.frame)
+        if self.frame.span is not None:
+            self.frame.span.activate()
+        if settings is None or not settings.monitoring.commands_enabled:
+            return
+        members: dict[str, Any] = {
+            "id": self.id,
+            "command": self.name,
+            "source": self.source,
+            "started_at": self.started_at,
+            "environment": settings.environment,
+            "arguments": _shown(arguments, settings),
+            "options": _shown(options, settings),
+            "trace_id": self.trace_id,
+            "host": platform.node(),
+            "pid": self._pid,
+            "app": settings.app,
+            "release": settings.release,
+            "tags": list(settings.tags),
+            "parent_process_id": parent.process_id
+            if parent is not None
+            else context.canonical_uuid(inherited),
+            "parent_job_id": parent.job.job_id if parent is not None and parent.job else "",
+        }
+        self._members = {name: value for name, value in members.items() if value or value == {}}
+        self._record("running", "", at=self.started_at)
+
+    @guarded
+    def finish(
+        self,
+        exit_code: int,
+        *,
+        error: BaseException | None = None,
+        error_type: str = "",
+        arguments: Mapping[str, object] | None = None,
+    ) -> None:
+        """Record the end; does nothing in a process that was forked inside.
+
+        Args:
+            exit_code: 0 for success.
+            error: What was raised, if anything.
+            error_type: What the failure is called where nothing was raised, such as a signal.
+            arguments: Take the place of those given at the start.
+        """
+        if self._pid != os.getpid():
+            return
+        duration = time.perf_counter() - self._ticks
+        finished_at = time.time()
+        outcome = Outcome.FAILED if exit_code else Outcome.COMPLETED
+        token, self._token = self._token, None
+        span = self.frame.span
+        if span is not None:
+            span.deactivate()
+        if token is not None:
+            context.leave(self.frame, token)
+        if span is not None:
+            span.error_type = error_type
+            span.end(outcome, error if exit_code else None, exit_code=exit_code)
+        if self._settings is None or not self._members:
+            return
+        if arguments is not None:
+            self._members["arguments"] = _shown(arguments, self._settings)
+        self._members |= {
+            "finished_at": finished_at,
+            "exit_code": exit_code,
+            "duration": round(duration, 6),
+            "outcome": str(outcome),
+        }
+        status = str(STATUS_OF[outcome])
+        self._record(status, str(outcome), finished_at, int(duration * 1_000_000), exit_code)
+
+    def _record(
+        self, status: str, outcome: str, at: float, duration_us: int = 0, exit_code: int = 0
+    ) -> None:
+        body = json.dumps(self._members, ensure_ascii=False, separators=(",", ":"), default=str)
+        recorder.record(
+            RunTransition(
+                process_id=self.id,
+                command=self.name,
+                status=status,
+                outcome=outcome,
+                at_ms=int(at * 1000),
+                duration_us=duration_us,
+                exit_code=exit_code,
+                body=body.encode("utf-8", "replace"),
+            )
+        )
+
+
+def checked_name(name: object) -> str:
+    """The name of a command.
+
+    Raises:
+        ValueError: It is no text of 1 to 255 characters, or holds control characters.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
+        raise ValueError(f"a command's name is text of 1 to {LONGEST_NAME} characters")
+    if _NOT_IN_NAMES.search(name):
+        raise ValueError(f"a command's name must not hold control characters: {name!r}")
+    return name
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """What the interpreter would end with, if nobody caught this."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        code: object = error.code
+        if not isinstance(code, int):
+            return int(code is not None)
+        return int(code) if abs(code) < _MOST else _OUT_OF_RANGE
+    return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+class command:  # noqa: N801
+    """Record what happens inside as one run of a command.
+
+    ``with jobmon.command("data:process") as run:``, the same with ``async with``, or
+    ``@jobmon.command("data:process")`` on a function or coroutine function. Every job published
+    inside, on any engine, and every job that those publish, is listed under the run.
+
+    Args:
+        name: 1 to 255 characters, none of them a control character.
+        source: Where it was started from: ``console``, ``schedule``, ``http``, ``worker``,
+            ``api``, or another word of at most 32 characters.
+        arguments: Shown with the run, secrets redacted.
+        options: The same.
+        kind: What it is made with: ``script``, ``click``, ``django``, ``cron`` or ``beat``.
+
+    Raises:
+        ValueError: The name cannot be a command's. Nothing else is ever raised by jobmon.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str = DEFAULT_SOURCE,
+        arguments: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
+        kind: str = "script",
+    ) -> None:
+        self._name = checked_name(name)
+        self._source = source
+        self._arguments = arguments
+        self._options = options
+        self._kind = kind
+        self._runs: list[Run] = []
+
+    def __enter__(self) -> Run:
+        run = Run(self._name, self._source)
+        run.begin(self._kind, self._arguments, self._options)
+        self._runs.append(run)
+        return run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        run = self._entered()
+        if run is not None:
+            run.finish(exit_code_of(error), error=error)
+
+    async def __aenter__(self) -> Run:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function as a command: each call is a run of its own."""
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self._again():
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[P, R]", run_coroutine)
+
+        @functools.wraps(function)
+        def run_function(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self._again():
+                return function(*args, **kwargs)
+
+        return run_function
+
+    def _again(self) -> command:
+        return command(self._name, self._source, self._arguments, self._options, self._kind)
+
+    def _entered(self) -> Run | None:
+        """The run that ends now: this context's own, should several have entered this object."""
+        frame = context.entered()
+        for number in range(len(self._runs) - 1, -1, -1):
+            if self._runs[number].frame is frame:
+                return self._runs.pop(number)
+        return self._runs.pop() if self._runs else None
+
+
+def _ready() -> Settings | None:
+    """The settings in force; a process that nobody instrumented yet is instrumented now."""
+    if _settings is None:
+        from jobmon.instrument.install import instrument
+
+        instrument()
+    return _settings
+
+
+def _shown(given: Mapping[str, object] | None, settings: Settings) -> dict[str, Any]:
+    shown: Any = redaction.redact(dict(given) if given else {}, settings)
+    return cast("dict[str, Any]", shown) if isinstance(shown, dict) else {"…": shown}
+
+
+def _checked_source(source: object) -> str:
+    slug = _NOT_IN_SOURCES.sub("-", source)[:LONGEST_SOURCE] if isinstance(source, str) else ""
+    return slug or DEFAULT_SOURCE
