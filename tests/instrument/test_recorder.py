@@ -393,6 +393,7 @@ def job():
     recorder.record(transition(99_999))
     say([stats.handed_over, stats.waiting, stats.dropped])
 reap(child(job))
+recorder.flush(20)
 say(dict(recorder.stats().dropped))
 """
     )
