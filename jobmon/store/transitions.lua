@@ -390,7 +390,7 @@ local function load_job(owner, id)
     job = raw and parse(raw) or {rank = 0, attempt = 0, stages = '', peak = 0, none = true}
     job.id = id
     job.place_was = raw and place(job) or nil
-    job.was_none = job.none
+    job.series_was = job.series
     owner.jobs[id] = job
     owner.job_order[#owner.job_order + 1] = job
   end
@@ -728,12 +728,13 @@ end
 local function index(owner, job)
   local member = owner.process_id .. '/' .. job.id
   local now_in = place(job)
-  if job.was_none then
+  if job.series ~= job.series_was then
     -- An earlier life of this id may have left its member behind when its keys expired.
     for _, key in ipairs({KEYS[13], ARGV[4] .. job.series, ARGV[5] .. job.series}) do
       if key ~= now_in then push(zrem, key, member) end
     end
-  elseif job.place_was then
+  end
+  if job.place_was then
     local was = (owner.was_in or owner.process_id) .. '/' .. job.id
     if job.place_was ~= now_in or was ~= member then push(zrem, job.place_was, was) end
   end

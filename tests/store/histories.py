@@ -84,7 +84,7 @@ def transition(
         queue_time_us=-1 if seed % 3 == 0 else seed % 700_000,
         peak_memory_bytes=seed % 5 * 1024,
         error_type=("", "KeyError", "ValueError")[seed % 3] if failing else "",
-        body=f'"queue":"q","seed":{seed},"note":"\\u00e9 ]}}{{\\"status\\":\\"x\\"","v":1}}'.encode(),
+        body=b'"seed":%d,"note":"\\u00e9 ]}{\\"status\\":\\"x\\"","v":1}' % seed,
     )._replace(**fields)
 
 

@@ -139,7 +139,7 @@ class Reference:
             if run.end is not None and not correction:
                 self.results["ignored"] += 1
                 return False
-            run.end = item if run.end is None else item
+            run.end = item
             run.unsynced_run = True
             self.running.pop(pid, None)
             self.finished[pid] = item.body
