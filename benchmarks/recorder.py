@@ -7,6 +7,7 @@ Prints each way beside one round trip to a Redis on loopback, where a server is 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     number, rounds = options.number, options.rounds
+    logging.disable(logging.WARNING)
 
     # Nobody listens there: what is measured is the hook, not the flusher beside it.
     settings = load({"redis.url": "redis://127.0.0.1:1/0", "redis.retry_interval": 10_000})
@@ -91,7 +93,7 @@ def main() -> None:
     plain: list[Transition] = []
     rows["list.append"] = measure(plain.append, number, rounds)
     writer = Recorder(settings)
-    rows["record, writing process"] = measure(writer.record, number, 5 if number > 2000 else 4)
+    rows["record, writing process"] = measure(writer.record, number, min(rounds, 10_000 // number))
     rows["encoding a message"] = measure(lambda item: encode(1, 1, {}, item), number, rounds)
 
     main_process = Recorder(settings)
