@@ -8,9 +8,8 @@ jobmon.instrument()
 
 from rq import Worker  # noqa: E402
 
-from jobmon.demo import rq_jobs, tracing  # noqa: E402
-
-tracing.set_up()
+# What jobs import, imported once here instead of in every work horse.
+from jobmon.demo import celery_app, rq_jobs  # noqa: E402, F401
 
 
 def main() -> None:
