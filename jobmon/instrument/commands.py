@@ -43,6 +43,15 @@ def configure(settings: Settings) -> None:
     _settings = settings
 
 
+def ready() -> Settings | None:
+    """The settings in force; a process that nobody instrumented yet is instrumented now."""
+    if _settings is None:
+        from jobmon.instrument.install import instrument
+
+        instrument()
+    return _settings
+
+
 class Run:
     """One execution of a command.
 
@@ -53,7 +62,7 @@ class Run:
     """
 
     def __init__(self, name: str, source: str = DEFAULT_SOURCE) -> None:
-        self._settings = guarded(_ready)()  # before the clock starts
+        self._settings = guarded(ready)()  # before the clock starts
         self.id: Final = str(uuid.uuid4())
         """UUID of this execution: ``process_id`` of the jobs published inside."""
         self.name: Final = name
@@ -195,9 +204,14 @@ def checked_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise ValueError(f"a command's name is text of 1 to {LONGEST_NAME} characters")
-    if _NOT_IN_NAMES.search(name):
+    if has_control_characters(name):
         raise ValueError(f"a command's name must not hold control characters: {name!r}")
     return name
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether text holds C0 or C1 controls, or halves of characters that no encoding has."""
+    return _NOT_IN_NAMES.search(text) is not None
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -301,15 +315,6 @@ class command:  # noqa: N801
             if self._runs[number].frame is frame:
                 return self._runs.pop(number)
         return self._runs.pop() if self._runs else None
-
-
-def _ready() -> Settings | None:
-    """The settings in force; a process that nobody instrumented yet is instrumented now."""
-    if _settings is None:
-        from jobmon.instrument.install import instrument
-
-        instrument()
-    return _settings
 
 
 def _shown(given: Mapping[str, object] | None, settings: Settings) -> dict[str, Any]:

@@ -134,6 +134,8 @@ class Frame:
     """Start of the command run (not of the job), Unix seconds; 0 where unknown."""
     job: JobContext | None = None
     """The running job, None for a command."""
+    job_started_at: float = 0.0
+    """Start of the running job's attempt, Unix seconds."""
     span: Any = None
     """Handle of the open span (spans.py), None without one."""
     published: int = 0

@@ -121,6 +121,7 @@ def start(execution: Execution, *, measure_memory: bool, open_span: bool = True)
         ctx.manual,
         started_at=ctx.command_started_at,
         job=ctx,
+        job_started_at=execution.started_at,
         span=execution.span,
     )
     execution.frame = frame
