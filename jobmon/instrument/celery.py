@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from threading import get_ident, local
 from typing import Any, Final
 
-from jobmon.instrument import context, guard, jobs, recorder, spans
+from jobmon.instrument import context, guard, jobs, recorder, spans, tracking
 from jobmon.instrument.context import HEADER, Frame, JobContext
 from jobmon.instrument.guard import guarded
 from jobmon.instrument.jobs import Execution
@@ -124,7 +125,8 @@ def on_publishing(
     running, previous = _previous(job_id, headers)
     queue = _queue(exchange, routing_key, declare)
     eta = _eta(fields.get("eta"))
-    own = jobs.publish_context(job_id, queue, eta=eta, previous=previous)
+    with tracking.said_by(headers) if tracking.HEADER in headers else nullcontext():
+        own = jobs.publish_context(job_id, queue, eta=eta, previous=previous)
     headers[HEADER] = own.encode()
     spans.inject(headers, own.creation)
     execution = Execution(
@@ -191,8 +193,8 @@ def _eta(eta: object) -> float:
 
 
 def _arguments(body: Any) -> tuple[object, object]:
-    first, second = ("args", "kwargs") if isinstance(body, dict) else (0, 1)
-    return body[first], body[second]
+    fields: Any = body
+    return (fields["args"], fields["kwargs"]) if type(body) is dict else (fields[0], fields[1])
 
 
 # Running
