@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -78,25 +79,27 @@ def test_once_accounts_for_every_job_and_traces_each(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_no_process_port_or_file(tmp_path: Path) -> None:
     tempfile.mkdtemp(dir=tmp_path)  # what others left there stays
-    demo = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "jobmon.cli.main", "demo"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-    assert demo.stdout is not None
-    seen = ""
-    for line in demo.stdout:
-        seen += line
-        if "corpus:index" in line:
-            break
-    port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", seen)
-    assert port, seen
-    demo.send_signal(signal.SIGINT)
-    demo.stdout.read()
-    assert demo.wait(60) == 0
+    ) as demo:
+        assert demo.stdout is not None
+        seen = ""
+        for line in demo.stdout:
+            seen += line
+            if "corpus:index" in line:
+                break
+        port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", seen)
+        assert port, seen
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stdout.read()
+        assert demo.wait(60) == 0, rest
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(port[1])))
     assert len(list(tmp_path.iterdir())) == 1
     assert not _mentioning(str(tmp_path))
 
