@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-pytest_plugins = ["tests.plugins.strict"]
+pytest_plugins = ["tests.plugins.strict", "tests.serving"]
 
 
 def server_binary() -> str | None:

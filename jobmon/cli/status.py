@@ -141,18 +141,20 @@ def _console() -> Console:
 def _read(reader: Reader) -> _Snapshot:
     running, running_total = reader.running_commands(_MOST_RUNNING)
     finished, finished_total = reader.finished_commands(_MOST_FINISHED)
+    processing = reader.processing_by_run()
     return _Snapshot(
         at=time.time(),
-        running=[_row(one, reader) for one in running],
+        running=[_row(one, reader, processing) for one in running],
         running_total=running_total,
-        finished=[_row(one, reader) for one in finished],
+        finished=[_row(one, reader, processing) for one in finished],
         finished_total=finished_total,
         queues=dict(sorted(reader.queue_counts().items())),
     )
 
 
-def _row(run: CommandRun, reader: Reader) -> _Row:
+def _row(run: CommandRun, reader: Reader, processing_by_run: dict[str, int]) -> _Row:
     counters = reader.run_counters(run.process_id, run.command)
+    processing = processing_by_run.get(run.process_id, 0)
     return _Row(
         process_id=run.process_id,
         command=run.command,
@@ -162,18 +164,19 @@ def _row(run: CommandRun, reader: Reader) -> _Row:
         finished_at=run.finished_at,
         duration=run.duration,
         exit_code=run.exit_code,
-        **_jobs(counters),
+        **_jobs(counters, processing),
     )
 
 
-def _jobs(counters: RunCounters | None) -> dict[str, int]:
+def _jobs(counters: RunCounters | None, processing: int) -> dict[str, int]:
     if counters is None:
         names = ("jobs", "pending", "processing", "completed", "failed", "retried")
         return dict.fromkeys(names, 0)
     return {
         "jobs": counters.job_count,
-        "pending": counters.open_jobs,
-        "processing": 0,
+        # The two are read one after the other: a job may have ended in between.
+        "pending": max(0, counters.open_jobs - processing),
+        "processing": min(processing, counters.open_jobs),
         "completed": counters.success_jobs,
         "failed": counters.failed_jobs,
         "retried": counters.retried_jobs,

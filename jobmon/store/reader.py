@@ -9,6 +9,7 @@ import base64
 import heapq
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from jobmon.store.keys import SCHEMA_VERSION, Keys
@@ -183,6 +184,15 @@ class Reader:
             if decoded is not None:
                 counts.setdefault(str(decoded.get("queue", "")), [0, 0, 0])[2] += 1
         return {queue: QueueCounts(*counts[queue]) for queue in sorted(counts)}
+
+    def processing_by_run(self) -> dict[str, int]:
+        """How many jobs of each run, or of each tree without one, run now."""
+        series: list[bytes] = self._redis.hvals(self._keys.job_series)
+        pipeline = self._redis.pipeline(transaction=False)
+        for own in series:
+            pipeline.zrange(self._keys.processing(text(own)), 0, -1)
+        runs = (_member(member)[0] for members in pipeline.execute() for member in members)
+        return dict(Counter(runs))
 
     def failed_jobs(self, limit: int = 100, offset: int = 0) -> tuple[list[FailedJob], int]:
         """Failed and lost jobs, newest first, and how many there are."""
