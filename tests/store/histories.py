@@ -37,7 +37,7 @@ STAGES = {
 ENDS = (Stage.ENDED, Stage.ENDED | Stage.STARTED)
 
 Step = str | list[Transition | RunTransition]
-"""A process id whose keys expire, or a batch."""
+"""A batch, a process id whose keys expire, or `sync` and a process id."""
 
 
 def many(count: int) -> Any:
@@ -124,7 +124,9 @@ batches = st.lists(
     st.one_of(transitions, transitions, transitions, run_transitions), min_size=1, max_size=6
 )
 histories: st.SearchStrategy[list[Step]] = st.lists(
-    st.one_of(batches, batches, batches, batches, batches, st.sampled_from([*RUNS, TREE])),
+    st.one_of(
+        batches, batches, batches, batches, batches, st.sampled_from([*RUNS, TREE, "sync p1"])
+    ),
     min_size=1,
     max_size=14,
 )
@@ -142,6 +144,14 @@ def expire(client: Any, options: Settings, process_id: str) -> None:
     client.delete(*names)
 
 
+def clear_unsynced(client: Any, options: Settings, process_id: str) -> None:
+    """What the history does once it has everything of a run."""
+    keys = Keys(options.redis.prefix)
+    client.delete(keys.of(process_id).unsynced)
+    client.zrem(keys.unsynced, process_id)
+    client.zrem(keys.drained, process_id)
+
+
 def play(client: Any, history: list[Step], options: Settings | None = None) -> None:
     """Apply a history to an emptied server and check everything after every call."""
     client.flushdb()
@@ -150,6 +160,10 @@ def play(client: Any, history: list[Step], options: Settings | None = None) -> N
     writer = Writer(client, options)
     version = 0
     for step in history:
+        if isinstance(step, str) and step.startswith("sync "):
+            clear_unsynced(client, options, step[5:])
+            reference.sync(step[5:])
+            continue
         if isinstance(step, str):
             expire(client, options, step)
             reference.expire(step)

@@ -58,6 +58,8 @@ class Run:
     exists: bool = False
     partial: bool = False
     drain_counted: bool = False
+    to_drain: bool = False
+    """Its end with all its jobs is not synced."""
     unsynced: set[str] = field(default_factory=set)
     unsynced_run: bool = False
     last_end_ms: int = 0
@@ -99,7 +101,6 @@ class Reference:
     def apply(self, batch: list[Transition | RunTransition], now_ms: int) -> Counter[str]:
         """Apply a batch; the counts of what became of it."""
         self.results = Counter()
-        drained_before = {pid for pid, run in self.runs.items() if run.drained}
         changed: set[str] = set()
         for item in batch:
             if isinstance(item, RunTransition):
@@ -112,7 +113,7 @@ class Reference:
             if not run.exists:
                 run.exists = True
                 run.partial = run.start is None
-            assert run.drained or pid not in drained_before or pid in changed
+            run.to_drain = run.drained
             if run.drained and run.end and not run.drain_counted and run.end.status != "lost":
                 run.drain_counted = True
                 drained_ms = max(run.end.at_ms, run.last_end_ms)
@@ -251,6 +252,12 @@ class Reference:
         self.runs.pop(process_id, None)
         self.trees.pop(process_id, None)
         self.gone.add(process_id)
+
+    def sync(self, process_id: str) -> None:
+        """The history has all of a run."""
+        if run := self.runs.get(process_id):
+            run.unsynced.clear()
+            run.unsynced_run = run.to_drain = False
 
 
 Snapshot = dict[str, tuple[Any, int]]
@@ -407,8 +414,8 @@ def check(reference: Reference, found: Snapshot) -> None:
         assert process_id in unsynced or not run.unsynced_run
         assert process_id in reference.gone or (process_id in unsynced) == run.unsynced_run
         drained = {m.decode() for m, _ in value(keys.drained, [])}
-        assert process_id in drained or not run.drained
-        assert process_id in reference.gone or (process_id in drained) == run.drained
+        assert process_id in drained or not run.to_drain
+        assert process_id in reference.gone or (process_id in drained) == run.to_drain
 
     for root, jobs in reference.trees.items():
         members = {one.decode() for one in value(keys.of(root).manual, set())}
