@@ -118,6 +118,13 @@ def die(how: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), how)
 
 
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def killed_once(name: str) -> None:
+    """Its message goes back to the broker once."""
+    if signals.set(f"killed:{name}", 1, nx=True):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @app.task
 def die_after() -> str:
     """Its process is killed in the instant after the end was recorded."""
