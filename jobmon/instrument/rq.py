@@ -65,7 +65,7 @@ def install() -> None:
             if isinstance(found := getattr(module, name, None), type):
                 guard.let_through(found)
     _parent_span = told()
-    _patches.wrap([Job], _JOB_HOOKS)
+    _patches.wrap([Job], FIELD_HOOKS)
     _patches.wrap([Queue], _QUEUE_HOOKS)
     # SpawnWorker is new in RQ 2.2.
     names = ("Worker", "SimpleWorker", "SpawnWorker", "HerokuWorker")
@@ -148,19 +148,6 @@ def on_started(worker: Any, job: Any, queue: Any = None, *_: Any, **__: Any) -> 
     return current
 
 
-def _calling(job: Any, *_: Any, **__: Any) -> Running | None:
-    """RQ calls the user's function; around it, RQ has its own work with Redis."""
-    current = running.get(job.id)
-    if current is not None:
-        current.execution.started_ticks = time.perf_counter()
-    return current
-
-
-def _called(current: Running | None, _: Any, __: BaseException | None) -> None:
-    if current is not None:
-        current.execution.ended_ticks = time.perf_counter()
-
-
 def _current(_: Any, job: Any, *__: Any, **___: Any) -> Running | None:
     return running.get(job.id)
 
@@ -171,11 +158,12 @@ def _succeeded(current: Running | None, _: Any, error: BaseException | None) -> 
 
 
 def _returned_retry(current: Running | None, _: Any, error: BaseException | None) -> None:
-    # Before 2.10 RQ hands what is exhausted to handle_job_failure, which has spoken by now.
-    if current is None or error is not None or current.outcome is not None:
+    if current is None or error is not None:
         return
-    current.outcome = Outcome.RETRIED if current.ready_at else Outcome.FAILED
-    if current.outcome is Outcome.FAILED:
+    if current.ready_at:
+        current.outcome = Outcome.RETRIED
+    else:
+        current.outcome = Outcome.FAILED
         current.error_text = "MaxRetriesExceeded: the job returned Retry once too often"
 
 
@@ -225,7 +213,7 @@ def _failed(failure: _Failure | None, _: Any, __: BaseException | None) -> None:
 
 def on_finished(current: Running | None, result: Any, error: BaseException | None) -> None:
     """The last moment of ours before a horse ends in ``os._exit``."""
-    if current is None:
+    if current is None or current.pid != os.getpid():  # a fork that the job made left by its stack
         return
     execution = current.execution
     running.pop(execution.job_id, None)
@@ -234,6 +222,10 @@ def on_finished(current: Running | None, result: Any, error: BaseException | Non
     kwargs: object = current.job._kwargs
     if isinstance(args, list | tuple) and isinstance(kwargs, dict):
         execution.arguments = lambda: (args, kwargs)  # pyright: ignore[reportUnknownLambdaType]
+    took = seconds(current.job.ended_at) - seconds(current.job.started_at)
+    if current.job.ended_at is not None and took >= 0:
+        # RQ's own times are those of the function alone, without its work with Redis around it.
+        execution.ended_ticks = execution.started_ticks + took
     outcome = current.outcome
     if outcome is None:
         outcome = Outcome.FAILED if error is not None or result is False else Outcome.COMPLETED
@@ -259,7 +251,7 @@ def on_worker_starting(worker: Any, *_: Any, **__: Any) -> None:
     """A worker begins: hook what its classes override, and prepare for its forks."""
     kind: type = worker.__class__
     _patches.wrap([kind], _WORKER_HOOKS)
-    _patches.wrap([worker.job_class], _JOB_HOOKS)
+    _patches.wrap([worker.job_class], FIELD_HOOKS)
     _patches.wrap([worker.queue_class], _QUEUE_HOOKS)
     spans.prepare()
     if forks(worker):
@@ -288,7 +280,6 @@ def _end_abandoned(job: Any, outcome: Outcome) -> None:
     jobs.end_elsewhere(execution, outcome, error_text=text)
 
 
-_JOB_HOOKS: Final = (*FIELD_HOOKS, Hook("perform", _calling, _called))
 _QUEUE_HOOKS: Final = (
     Hook("_enqueue_job", _publishing, on_published),
     Hook("_enqueue_rate_limited_job", _publishing, on_published),

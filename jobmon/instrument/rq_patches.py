@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from jobmon.instrument.guard import guarded
 
@@ -68,7 +68,7 @@ class Patches:
 
     def _wrapped(self, found: Any, hook: Hook) -> Any:
         if isinstance(found, classmethod):
-            return classmethod(self._around(getattr(found, "__func__"), hook))  # noqa: B009
+            return classmethod(self._around(cast(Any, found).__func__, hook))
         return self._around(found, hook)
 
     def _around(self, original: Callable[..., Any], hook: Hook) -> Callable[..., Any]:
