@@ -65,11 +65,16 @@ class Worker:
 
 @contextmanager
 def celery_worker(
-    server: RedisServer, folder: Path, *options: str, pool: str = "prefork", **env: str
+    server: RedisServer,
+    folder: Path,
+    *options: str,
+    pool: str = "prefork",
+    app: str = APP,
+    **env: str,
 ) -> Iterator[Worker]:
     """A worker that is ready for jobs; killed with its children at the end."""
     log = folder / "worker.log"
-    command = [sys.executable, "-m", "celery", "-A", APP, "worker", "--pool", pool, "-l", "INFO"]
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool", pool, "-l", "INFO"]
     command += ["--concurrency", "2", "--without-gossip", "--without-mingle", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
