@@ -199,6 +199,10 @@ class Run:
         self._to.write(*batch)
         return ids
 
+    def ended(self, job_id: str, outcome: Outcome = Outcome.COMPLETED) -> Transition:
+        """The end of a job."""
+        return self.transition(job_id, STATUS_OF[outcome], Stage.ENDED, outcome)
+
     def transition(
         self,
         job_id: str,

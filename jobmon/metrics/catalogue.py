@@ -23,6 +23,9 @@ GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
 """Families of ``/metrics``; each has the label ``app`` before its own."""
 
 
+_PROCESS_GROUP: Final = "One server process"
+
+
 class StoreCollector(Collector):
     """Yields the families of ``/metrics`` from one reading of the store, never from a cache.
 
@@ -69,3 +72,31 @@ def process_registry(activity: Activity) -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
+
+
+def reference() -> str:
+    """The documentation's page of metrics, as Markdown."""
+    lines = [
+        "# Metrics",
+        "",
+        "`/metrics` answers what all servers share, read from Redis at each scrape: text or",
+        "OpenMetrics, as asked for. While Redis cannot be reached it answers 503. Every series has",
+        "the label `app` (setting `app`) before those named here; none is called `job` or",
+        "`instance`. Job names, queues, commands and error types have a limited number of values;",
+        "what comes when all places are taken is filed under `other`, for good.",
+        "",
+        "`/metrics/self` answers what one server process knows of itself, besides the usual",
+        "`process_*` and `python_*`.",
+        "",
+    ]
+    for title, families in (*GROUPS.items(), (_PROCESS_GROUP, process.FAMILIES)):
+        where = "/metrics/self" if title == _PROCESS_GROUP else "/metrics"
+        lines += [f"## {title}", "", f"At `{where}`.", ""]
+        lines += ["| family | type | labels | meaning |", "|---|---|---|---|"]
+        for family in families:
+            labels = ", ".join(f"`{name}`" for name in family.labels) or "–"
+            buckets = ", ".join(f"{bound:g}" for bound in family.bounds)
+            meaning = f"{family.help} Buckets: {buckets} s." if buckets else family.help
+            lines.append(f"| `{family.name}` | {family.type} | {labels} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)

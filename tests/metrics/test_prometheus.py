@@ -1,0 +1,136 @@
+"""A real Prometheus, with the configuration that ships, against a live server."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobmon.model import Outcome
+from tests.conftest import RedisServer
+from tests.serving import METRICS, TOKENS, Recorded, Served, until
+
+pytestmark = pytest.mark.live
+
+SHIPPED = Path(__file__).parents[2] / "exporters/prometheus/prometheus.yml"
+LISTEN = "127.0.0.1:8765"
+
+
+def binary(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on PATH")
+    return found
+
+
+class Prometheus:
+    """One Prometheus and its query API."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        path = folder / "prometheus.yml"
+        path.write_text(config)
+        with (folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(binary("prometheus"), f"--config.file={path}"),
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    def value(self, query: str) -> float | None:
+        """The only sample of an instant query, None while there is none."""
+        try:
+            answer = httpx.get(
+                f"http://127.0.0.1:{self._port}/api/v1/query",
+                params={"query": query},
+                trust_env=False,
+            )
+        except httpx.TransportError:
+            return None
+        if answer.status_code != 200:
+            return None
+        result: list[Any] = answer.json()["data"]["result"]
+        assert len(result) < 2, result
+        return float(result[0]["value"][1]) if result else None
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+
+@contextmanager
+def scraping(server: Served, folder: Path, *, token: str = "") -> Iterator[Prometheus]:
+    config = SHIPPED.read_text().replace("scrape_interval: 15s", "scrape_interval: 500ms")
+    assert config.count(LISTEN) == 2
+    config = config.replace(LISTEN, server.url.removeprefix("http://"))
+    if token:
+        path = folder / "token"
+        path.write_text(token)
+        config = config.replace("# authorization", "authorization")
+        config = config.replace(
+            "#   credentials_file: /etc/prometheus/jobmon-token", f"  credentials_file: {path}"
+        )
+    prometheus = Prometheus(folder, config)
+    try:
+        yield prometheus
+    finally:
+        prometheus.stop()
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    checked = subprocess.run(
+        [binary("promtool"), "check", "config", str(SHIPPED)], capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_prometheus_sees_every_job_and_no_reset_while_redis_is_away(
+    own_redis_server: RedisServer, tmp_path: Path
+) -> None:
+    assert own_redis_server.process is not None
+    recorded = Recorded(own_redis_server)
+    run = recorded.run()
+    run.jobs(3, Outcome.COMPLETED)
+    finished = 'jobmon_jobs_finished_total{outcome="completed"}'
+    with (
+        Served(own_redis_server.url, REDIS_TIMEOUT="0.2") as server,
+        scraping(server, tmp_path) as prometheus,
+    ):
+        until(lambda: prometheus.value(finished) == 3)
+        assert prometheus.value('up{job="jobmon"}') == 1
+        assert prometheus.value('up{job="jobmon-server"}') == 1
+        assert prometheus.value('jobmon_command_runs_in_progress{command="data:process"}') == 1
+        own_redis_server.process.send_signal(signal.SIGSTOP)
+        until(lambda: prometheus.value('up{job="jobmon"}') == 0)
+        assert prometheus.value("jobmon_server_redis_up") is not None
+        own_redis_server.process.send_signal(signal.SIGCONT)
+        run.jobs(4, Outcome.COMPLETED)
+        until(lambda: prometheus.value(finished) == 7)
+        assert prometheus.value(f"resets({finished}[5m])") == 0
+    recorded.close()
+
+
+def test_prometheus_scrapes_with_a_token_of_scope_metrics(
+    redis_server: RedisServer, recorded: Recorded, tmp_path: Path
+) -> None:
+    recorded.run().jobs(2, Outcome.FAILED)
+    with (
+        Served(redis_server.url, AUTH_TOKENS=TOKENS) as server,
+        scraping(server, tmp_path, token=METRICS) as prometheus,
+    ):
+        until(lambda: prometheus.value('jobmon_jobs_finished_total{outcome="failed"}') == 2)
+        assert prometheus.value("sum(up)") == 2
