@@ -1,0 +1,104 @@
+"""Instruments the Python programs that ``jobmon run`` and RQ's SpawnWorker start.
+
+Their ``PYTHONPATH`` begins with this folder, so the interpreter imports this at its start. It
+runs in interpreters of any age, with and without jobmon: it must parse in all of them, cost
+nothing until an engine is imported, say nothing, and change nothing else.
+"""
+
+# pyright: basic
+import os
+import sys
+
+_ENGINES = ("celery", "rq")
+_LENT = (
+    "jobmon",
+    "redis",
+    "opentelemetry",
+    "typing_extensions",
+    "importlib_metadata",
+    "zipp",
+    "deprecated",
+    "wrapt",
+    "async_timeout",
+)
+_LENT_METADATA = "opentelemetry-api"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class _OnEngine:
+    """Instruments the process when it first imports an engine."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _ENGINES:
+            return None
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            _instrument()
+        # Finders that were added just now are not asked by the search that is under way.
+        for finder in list(sys.meta_path):
+            find_spec = getattr(finder, "find_spec", None)
+            spec = find_spec(name, path, target) if find_spec is not None else None
+            if spec is not None:
+                return spec
+        return None
+
+
+class _Lender:
+    """Finds jobmon and what it needs where the runner has them; the last finder of all.
+
+    Not the runner's whole path: a program that asks whether some package is installed must get
+    the answer of its own interpreter.
+    """
+
+    def __init__(self, folders):
+        self._folders = folders
+
+    def find_spec(self, name, path=None, target=None):
+        if path is not None or name not in _LENT:
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, self._folders, target)
+
+    def find_distributions(self, context=None):
+        # The OpenTelemetry API finds its own parts by the entry points of its distribution.
+        from importlib.metadata import DistributionFinder, MetadataPathFinder
+
+        if getattr(context, "name", None) not in (None, _LENT_METADATA):
+            return []
+        asked = DistributionFinder.Context(name=_LENT_METADATA, path=self._folders)
+        return MetadataPathFinder.find_distributions(asked)
+
+
+def _instrument():
+    try:
+        from importlib.util import find_spec
+
+        if find_spec("jobmon") is None:
+            folders = os.environ.get("JOBMON_RUNNER_PATH", "").split(os.pathsep)
+            sys.meta_path.append(_Lender([folder for folder in folders if folder]))
+        import jobmon
+
+        jobmon.instrument()
+    except Exception:
+        sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Lender)]
+
+
+def _chain():
+    """Run the sitecustomize that this one hides, with its errors its own."""
+    sys.path[:] = [one for one in sys.path if os.path.abspath(one) != _HERE]
+    ours = sys.modules.pop("sitecustomize", None)
+    try:
+        __import__("sitecustomize")
+    except ImportError as error:
+        if getattr(error, "name", None) != "sitecustomize" and "sitecustomize" not in str(error):
+            raise
+    finally:
+        # The import system wants to find some module under this name when it is done with ours.
+        if ours is not None:
+            sys.modules.setdefault("sitecustomize", ours)
+
+
+if sys.version_info >= (3, 11):  # noqa: UP036
+    sys.meta_path.insert(0, _OnEngine())
+_chain()
