@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from jobmon.instrument.bell import Bell
 from jobmon.instrument.buffer import Buffer
 from jobmon.instrument.guard import note
 from jobmon.instrument.wire import Item
@@ -62,10 +62,8 @@ class Flusher:
         self._client: redis.Redis | None = None
         self._writer: Writer | None = None
         self._unavailable: tuple[type[Exception], ...] = (OSError,)
-        # SimpleQueue.put is the one wake-up that a signal handler or finalizer may interrupt
-        # and call again; Event and Condition would lock up.
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._waiters: list[tuple[int, SimpleQueue[bool]]] = []
+        self._bell: Bell | None = None
+        self._waiters: list[tuple[int, Bell]] = []
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -73,7 +71,6 @@ class Flusher:
         self._down_since = 0.0
         self._last_logged = float("-inf")
         self._outage_logged = False
-        self._quiet = False
         self._first_backoff = max(_SHORTEST_BACKOFF_SECONDS, settings.redis.retry_interval / 1000)
 
     def prepare(self) -> None:
@@ -83,9 +80,10 @@ class Flusher:
 
     def wake(self) -> None:
         """Something waits."""
-        self._wake.put(None)
         if self._thread is None:
             self._start()
+        if self._bell is not None:
+            self._bell.ring()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until all that waits now is written; True if it is."""
@@ -93,8 +91,8 @@ class Flusher:
         target = buffer.position()
         if buffer.settled(target) and not buffer.unreported():
             return True
-        ticket: SimpleQueue[bool] = SimpleQueue()
-        waiter = (target, ticket)
+        written = Bell()
+        waiter = (target, written)
         deadline = time.monotonic() + timeout_seconds
         self._waiters.append(waiter)
         try:
@@ -104,8 +102,7 @@ class Flusher:
                     if not self._write_batch():
                         time.sleep(min(self._backoff(), max(0.0, deadline - time.monotonic())))
             else:
-                with suppress(Empty):
-                    ticket.get(timeout=max(0.0, deadline - time.monotonic()))
+                written.wait(deadline - time.monotonic())
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -118,7 +115,7 @@ class Flusher:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._stopping = True
-            self._wake.put(None)
+            self.wake()
             thread.join(max(0.0, deadline - time.monotonic()))
         return flushed
 
@@ -127,10 +124,16 @@ class Flusher:
 
         A child that inherits the lock of a half-imported module, a resolver or TLS would hang
         on it. Bounded, because a fork must not wait for a slow Redis: then the thread sits in
-        a system call, where it holds nothing.
+        a system call, where it holds nothing. Only for the imports there is more time.
+
+        Returns:
+            Whether the gate is held; then it must be released after the fork.
         """
-        wait = FORK_WAIT_SECONDS if self._writer is not None else IMPORT_WAIT_SECONDS
-        return self.gate.acquire(timeout=wait)
+        deadline = time.monotonic() + IMPORT_WAIT_SECONDS
+        while not self.gate.acquire(timeout=FORK_WAIT_SECONDS):
+            if self._writer is not None or time.monotonic() > deadline:
+                return False
+        return True
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
@@ -138,61 +141,61 @@ class Flusher:
         try:
             if self._thread is None:
                 self._stopping = False
-                thread = threading.Thread(target=self._run, name="jobmon-flusher", daemon=True)
+                self._bell = bell = Bell()
+                thread = threading.Thread(
+                    target=self._run, args=(bell,), name="jobmon-flusher", daemon=True
+                )
                 with suppress(RuntimeError):  # no more threads: flush() writes in its caller
                     thread.start()
                     self._thread = thread
         finally:
             self._starting.release()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                while not self._stopping:
-                    self._turn()
-                break
-            except Exception:
-                _LOG.exception("jobmon: the flusher failed")
-                time.sleep(1.0)
-        with self.gate:
-            if self._client is not None:
-                self._client.close()
-                self._client = self._writer = None
-        self._thread = None
-        if self._buffer.waiting:  # came while it was ending
-            self.wake()
+    def _run(self, bell: Bell) -> None:
+        quiet = False
+        try:
+            while not self._stopping:
+                quiet = quiet or _silence_tracing()
+                try:
+                    self._turn(bell)
+                except Exception:
+                    note("the flusher")
+                    bell.wait(1.0)
+        finally:
+            self._close()
+            self._thread = None
+            if self._buffer.waiting:  # came while it was ending
+                self.wake()
 
-    def _turn(self) -> None:
+    def _turn(self, bell: Bell) -> None:
         if not self._buffer.waiting and not self._waiters:
-            self._wake.get()
+            bell.wait()
             if not self._buffer.waiting and not self._waiters:
                 return
-        self._linger(time.monotonic() + LINGER_SECONDS)
+        self._linger(bell, time.monotonic() + LINGER_SECONDS)
         while not self._write_batch():
             self._tell()
-            self._pause(self._backoff())
+            self._pause(bell, self._backoff())
             if self._stopping:
                 return
         self._tell()
 
-    def _linger(self, until: float) -> None:
+    def _linger(self, bell: Bell, until: float) -> None:
         while (
             self._buffer.waiting < MAX_BATCH
             and not self._waiters
             and not self._stopping
             and (left := until - time.monotonic()) > 0
         ):
-            with suppress(Empty):
-                self._wake.get(timeout=left)
+            bell.wait(left)
 
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _pause(self, bell: Bell, seconds: float) -> None:
         if self._waiters:  # somebody is leaving: try sooner
-            until = min(until, time.monotonic() + self._first_backoff)
+            seconds = min(seconds, self._first_backoff)
+        until = time.monotonic() + seconds
         waiters = len(self._waiters)
         while (left := until - time.monotonic()) > 0 and not self._stopping:
-            with suppress(Empty):
-                self._wake.get(timeout=left)
+            bell.wait(left)
             if len(self._waiters) > waiters:
                 return
 
@@ -239,8 +242,6 @@ class Flusher:
         self.refused["schema"] += applied.refused
 
     def _open(self) -> Writer:
-        if not self._quiet:
-            self._quiet = _silence_tracing()
         if self._writer is None:
             for name in _IMPORTED_BY_CONNECTING:
                 import_module(name)
@@ -254,6 +255,13 @@ class Flusher:
             self._writer = Writer(self._client, self._settings)
         return self._writer
 
+    def _close(self) -> None:
+        with self.gate:
+            client, self._client, self._writer = self._client, None, None
+            if client is not None:
+                with suppress(*self._unavailable):
+                    client.close()
+
     def _probe(self) -> None:
         """Raise unless the store answers at all.
 
@@ -266,11 +274,12 @@ class Flusher:
             cast("Any", self._client).ping()
 
     def _tell(self) -> None:
-        for target, ticket in tuple(self._waiters):
+        for waiter in tuple(self._waiters):
+            target, written = waiter
             if self._buffer.settled(target):
-                ticket.put(True)
                 with suppress(ValueError):
-                    self._waiters.remove((target, ticket))
+                    self._waiters.remove(waiter)
+                written.ring()
 
     def _failed(self, error: Exception) -> None:
         now = time.monotonic()
@@ -303,7 +312,7 @@ class Flusher:
 
 
 def _silence_tracing() -> bool:
-    """Keep instrumented Redis clients from making a trace of each of our calls.
+    """Keep instrumented Redis clients from making a trace of each of this thread's calls.
 
     Returns:
         Whether it is done; False until the process has imported the OpenTelemetry API.

@@ -17,9 +17,9 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 from typing import Final
 
+from jobmon.instrument.bell import Bell
 from jobmon.instrument.guard import note
 from jobmon.instrument.wire import Item, decode, encode, encode_barrier, is_final, without_message
 
@@ -206,7 +206,7 @@ class Handover:
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, option, _SEND_BUFFER_BYTES)
         self._last_numbers: OrderedDict[int, int] = OrderedDict()
-        self._barriers: dict[int, SimpleQueue[bool]] = {}
+        self._barriers: dict[int, Bell] = {}
         self._closed = False
         self._reader = threading.Thread(target=self._read, name="jobmon-handover", daemon=True)
 
@@ -224,9 +224,9 @@ class Handover:
         """Wait until all that was sent before this call has been received."""
         if self._closed or not self._reader.is_alive():
             return False
-        ticket: SimpleQueue[bool] = SimpleQueue()
-        key = id(ticket)
-        self._barriers[key] = ticket
+        passed = Bell()
+        key = id(passed)
+        self._barriers[key] = passed
         deadline = time.monotonic() + timeout_seconds
         message = encode_barrier(self.pid, key)
         try:
@@ -238,9 +238,7 @@ class Handover:
                     if error.errno not in _FULL or time.monotonic() >= deadline:
                         return False
                     time.sleep(0.001)
-            return ticket.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
-            return False
+            return passed.wait(deadline - time.monotonic())
         finally:
             self._barriers.pop(key, None)
 
@@ -298,7 +296,7 @@ class Handover:
         if item is None:
             barrier = self._barriers.get(number)
             if barrier is not None:
-                barrier.put(True)
+                barrier.ring()
             return
         if dropped:
             for reason, number_dropped in dropped.items():

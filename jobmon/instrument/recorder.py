@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from jobmon.instrument import handover
 from jobmon.instrument.buffer import Buffer, size_of
@@ -28,6 +28,14 @@ from jobmon.instrument.wire import Item, without_message
 from jobmon.settings import Settings
 
 _LOG: Final = logging.getLogger("jobmon")
+
+
+class Releasable(Protocol):
+    """A lock."""
+
+    def release(self) -> None:
+        """Let others have it."""
+        ...
 
 
 class Role(StrEnum):
@@ -89,11 +97,12 @@ class Recorder:
             if size_of(item) > MAX_BATCH_BYTES:
                 self.buffer.count_dropped("too_large")
                 return
-        if self.sender is not None:
+        sender = self.sender
+        if sender is not None:
             try:
-                self.sender.send(item)
+                sender.send(item)
             except MainProcessGoneError:
-                self._write_myself()
+                self._write_myself(sender)
         elif self.role is not Role.MUTE:
             self._add(item)
 
@@ -117,11 +126,12 @@ class Recorder:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until all recorded so far has left this process for good."""
         deadline = time.monotonic() + timeout_seconds
-        if self.sender is not None:
+        sender = self.sender
+        if sender is not None:
             try:
-                return self.sender.flush(timeout_seconds)
+                return sender.flush(timeout_seconds)
             except MainProcessGoneError:
-                self._write_myself()
+                self._write_myself(sender)
         if self.handover is not None:
             self.handover.barrier(timeout_seconds)
         if self.flusher is None:
@@ -179,11 +189,10 @@ class Recorder:
                 _shut_down_with_multiprocessing()
             self.flusher.wake()
 
-    def _write_myself(self) -> None:
-        sender, self.sender = self.sender, None
+    def _write_myself(self, sender: Sender) -> None:
+        # Several threads may come here, each after it left an item with the sender.
+        self.sender = None
         self.role = Role.ORPHAN
-        if sender is None:
-            return
         items, dropped = sender.take_back()
         for reason, number in dropped.items():
             self.buffer.count_dropped(reason, number)
@@ -194,8 +203,8 @@ class Recorder:
 _recorder: Recorder = Recorder(None)
 _inherited: list[Recorder] = []
 """Recorders of parents: never used again, never freed, lest a finalizer touch their sockets."""
-_forks: list[tuple[Recorder, bool]] = []
-"""Forks in progress: whose locks are held, and whether its gate is among them."""
+_forks: list[list[Releasable]] = []
+"""Locks held for forks in progress."""
 
 
 def configure(settings: Settings) -> None:
@@ -297,22 +306,20 @@ def _guarded_flush(timeout_seconds: float) -> bool:
 
 def _before_fork() -> None:
     recorder = _recorder
-    gate_held = recorder.flusher is not None and recorder.flusher.hold()
-    if recorder.sender is not None:
-        recorder.sender.lock.acquire()
-    recorder.buffer.lock.acquire()
-    _forks.append((recorder, gate_held))
+    held: list[Releasable] = []
+    if recorder.flusher is not None and recorder.flusher.hold():
+        held.append(recorder.flusher.gate)
+    for owner in (recorder.sender, recorder.buffer):
+        if owner is not None:
+            owner.lock.acquire()
+            held.append(owner.lock)
+    _forks.append(held)
 
 
 def _after_fork_in_parent() -> None:
-    if not _forks:
-        return
-    recorder, gate_held = _forks.pop()
-    recorder.buffer.lock.release()
-    if recorder.sender is not None:
-        recorder.sender.lock.release()
-    if gate_held and recorder.flusher is not None:
-        recorder.flusher.gate.release()
+    if _forks:
+        for lock in reversed(_forks.pop()):
+            lock.release()
 
 
 def _after_fork_in_child() -> None:

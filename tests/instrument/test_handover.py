@@ -294,7 +294,8 @@ def test_a_stopped_main_process_never_holds_a_hook_longer_than_20_ms(
 open_times = [timed(transition(n)) for n in range(20_000)]
 final_times = [timed(transition(100_000 + n, "completed")) for n in range(10)]
 slow_open = sorted(open_times)[-20]
-say([slow_open, max(final_times), min(final_times), sender.waiting, sender.sent, sender.dropped])
+final_times.sort()
+say([slow_open, final_times[0], final_times[5], sender.waiting, sender.sent, sender.dropped])
 wait()
 assert sender.flush(10)
 timed(transition(200_000))
@@ -303,10 +304,10 @@ say([sender.sent, sender.waiting])
     )
     main.stop()
     main.go()
-    slow_open, slowest_final, fastest_final, waiting, sent, dropped = main.said()  # type: ignore[misc]
+    slow_open, fastest_final, middle_final, waiting, sent, dropped = main.said()  # type: ignore[misc]
     assert slow_open < FINAL_WAIT_SECONDS / 2
     assert fastest_final > FINAL_WAIT_SECONDS * 0.9
-    assert slowest_final < FINAL_WAIT_SECONDS * 3  # a shared machine's scheduler is in it
+    assert middle_final < FINAL_WAIT_SECONDS * 2  # a shared machine's scheduler is in it
     assert waiting == MAX_WAITING
     assert sent + waiting + dropped["handover"] == 20_010
     assert 100 < sent < 10_000

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.live
 RUN = transition().process_id
 RECORD_TIMEOUT_SECONDS = 0.5
 SHUTDOWN_TIMEOUT_SECONDS = 2.0
-HOOK_SECONDS = 0.05
-"""Far below what a hook may take; a shared machine's scheduler is in it."""
+MOST_HOOKS_SECONDS = 0.005
+"""99 of 100 take less; the rest is the scheduler of a shared machine."""
 USER = "recorder"
 PASSWORD = "secret"
 
@@ -35,8 +35,8 @@ wait()
 seconds = timed(transition(number) for number in range(1, 501))
 while not recorder.stats().failures:
     time.sleep(0.01)
-seconds += timed(transition(number) for number in range(501, 1001))
-say([max(seconds), recorder.stats().buffered])
+seconds = sorted(seconds + timed(transition(number) for number in range(501, 1001)))
+say([seconds[-10], max(seconds), recorder.stats().buffered])
 wait()
 say(recorder.flush(20))
 recorder.record(transition(1001))
@@ -189,8 +189,9 @@ def test_hooks_go_on_and_all_arrives_once_the_trouble_has_passed(
     assert program.said() is True
     outage.begin(server)
     program.go()
-    slowest, buffered = program.said()
-    assert slowest < HOOK_SECONDS
+    most, slowest, buffered = program.said()
+    assert most < MOST_HOOKS_SECONDS
+    assert slowest < RECORD_TIMEOUT_SECONDS
     assert buffered == 1000
     outage.end(server)
     expected = set(range(1 if isinstance(outage, Dead) else 0, 1001))
@@ -216,7 +217,7 @@ def test_a_process_leaves_in_time_while_the_trouble_lasts(
     assert program.said() == "leaving"
     code, stderr, seconds = program.end()
     assert code == 0
-    assert seconds < SHUTDOWN_TIMEOUT_SECONDS + 0.5
+    assert seconds < SHUTDOWN_TIMEOUT_SECONDS + 1.0
     assert "1 transitions could not be written in time" in stderr
     outage.end(server)
 
@@ -273,11 +274,11 @@ recorder.record(transition(1))
 while not recorder.stats().failures:
     time.sleep(0.01)
 seconds = timed(transition(number, "completed", outcome="completed") for number in range(2, 502))
-seconds += timed(transition(number) for number in range(502, 10_702))
+seconds = sorted(seconds + timed(transition(number) for number in range(502, 10_702)))
 while recorder.stats().failures < 4:
     time.sleep(0.01)
 stats = recorder.stats()
-say([max(seconds), stats.buffered, stats.buffered_bytes, dict(stats.dropped)])
+say([seconds[-100], stats.buffered, stats.buffered_bytes, dict(stats.dropped)])
 wait()
 say(recorder.flush(30))
 """,
@@ -286,8 +287,8 @@ say(recorder.flush(30))
     assert program.said() is True
     outage.begin(server)
     program.go()
-    slowest, buffered, size, lost = program.said()
-    assert slowest < HOOK_SECONDS
+    most, buffered, size, lost = program.said()
+    assert most < MOST_HOOKS_SECONDS
     assert buffered == 10_000
     assert size <= 16 * 1024 * 1024
     assert lost == {"overflow": 701}
@@ -317,7 +318,7 @@ for number in range(1, 101):
             transition(number),
             transition(number, "completed", outcome="completed", stages=4),
         ])
-        os._exit(0 if seconds[-1] < 0.015 and recorder.flush(1) else 1)
+        os._exit(0 if seconds[-1] < 0.2 and recorder.flush(1) else 1)
     if os.wait()[1]:
         say("slow child")
     while number == 50 and not recorder.stats().failures:
