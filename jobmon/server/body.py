@@ -15,6 +15,7 @@ from jobmon.server.responses import error
 MOST_BYTES: Final = 64 * 1024
 READ_SECONDS: Final = 10.0
 
+_MANY_DIGITS: Final = 20
 _CLOSE: Final = {"connection": "close"}
 
 
@@ -61,7 +62,10 @@ class BodyLimit:
 
 def _declared(scope: Scope) -> int:
     length = Headers(scope=scope).get("content-length", "0")
-    return int(length) if length.isdecimal() else 0
+    if not length.isdecimal():
+        return 0
+    # Python refuses to convert numbers of some thousand digits.
+    return int(length) if len(length) < _MANY_DIGITS else MOST_BYTES + 1
 
 
 async def _read(receive: Receive) -> bytes:

@@ -11,7 +11,6 @@ from typing import Final, cast
 from jobmon.inert import inert
 from jobmon.settings import Settings
 
-_LOGGERS: Final = ("jobmon", "uvicorn")
 _LONGEST_MESSAGE: Final = 4096
 
 
@@ -20,11 +19,14 @@ def configure(settings: Settings) -> None:
     channel = settings.logging.channel
     handler = _handler(channel)
     handler.setFormatter(JSONLines() if settings.logging.structured else Lines())
-    for name in _LOGGERS:
+    level = logging.getLevelNamesMapping()[settings.logging.level]
+    # What uvicorn says at INFO repeats the line that `serve` prints.
+    of_uvicorn = level if level <= logging.DEBUG else max(level, logging.WARNING)
+    for name, least in (("jobmon", level), ("uvicorn", of_uvicorn)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False
-        logger.setLevel(settings.logging.level)
+        logger.setLevel(least)
 
 
 def _handler(channel: str) -> logging.Handler:

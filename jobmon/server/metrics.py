@@ -7,7 +7,6 @@ import time
 import redis
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +43,8 @@ class Exposition:
         """This process alone."""
         check = await self._health.redis()
         self._activity.redis_up = check["status"] == "healthy"
-        return await run_in_threadpool(_printed, self._own, request)
+        # Printed here and not in a thread: all of them may be waiting for a store that hangs.
+        return _printed(self._own, request)
 
 
 def _printed(registry: CollectorRegistry, request: Request) -> Response:
