@@ -10,7 +10,7 @@ PY := $(DEV)/bin/python
 PYTEST := $(PY) -m pytest
 COVERAGE_AT_LEAST ?= 85
 
-.PHONY: help demo venv test lint format types layers cov bench soak docs lock check clean
+.PHONY: help demo venv test lint format types layers cov bench oldest soak docs lock check clean
 
 help: ## show the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ cov: ## test, with branch coverage; COVERAGE_AT_LEAST=85
 bench: $(DEV)/.ready ## measure what jobmon costs
 	@set -e; for one in benchmarks/*.py; do echo "== $$one"; $(PY) "$$one" $(ARGS); done
 
+oldest: .venv/oldest/.ready ## test with the oldest versions that pyproject.toml allows
+	@.venv/oldest/bin/python -m pytest $(ARGS)
+
 soak: $(DEV)/.ready ## run the long tests with their full counts
 	@JOBMON_SOAK=1 $(PYTEST) -m soak --timeout=7200 $(ARGS)
 
@@ -60,10 +63,13 @@ lock: ## choose newer versions of everything we install (needs uv)
 check: lint types layers cov ## all of CI
 
 clean: ## remove both environments and what tools left
-	@rm -rf $(DEMO) $(DEV) .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist
+	@rm -rf $(DEMO) $(DEV) .venv/oldest .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist
 
 $(DEMO)/.ready: requirements/demo.txt pyproject.toml scripts/venv.sh
 	@sh scripts/venv.sh "$(PYTHON)" $(DEMO) requirements/demo.txt
 
 $(DEV)/.ready: requirements/dev.txt pyproject.toml scripts/venv.sh
 	@sh scripts/venv.sh "$(PYTHON)" $(DEV) requirements/dev.txt
+
+.venv/oldest/.ready: requirements/oldest.txt pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" .venv/oldest requirements/oldest.txt

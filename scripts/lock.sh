@@ -15,3 +15,5 @@ lock() {
 }
 lock demo --extra demo --group build
 lock dev --all-extras --group dev
+# The oldest versions that pyproject.toml allows, so that it promises only what is tested.
+lock oldest --all-extras --group dev --resolution lowest-direct
