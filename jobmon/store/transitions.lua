@@ -904,7 +904,8 @@ end
 
 -- A late end may make the hash of earlier attempts, which then joins the others' expiry.
 local function expire_with(key, ...)
-  local expires = int(now_ms + max(0, call('PTTL', key)))
+  local left = call('PTTL', key)
+  local expires = int(now_ms + (left >= 0 and left or tracking_ttl))
   for _, other in ipairs({key, ...}) do call('PEXPIREAT', other, expires) end
 end
 

@@ -30,7 +30,7 @@ MAX_BATCH_BYTES: Final = 1024 * 1024
 
 _TROUBLE: Final = re.compile(
     r"\b(OOM|BUSY|READONLY|LOADING|NOPERM|NOAUTH|MISCONF|MASTERDOWN|NOREPLICAS|TRYAGAIN"
-    r"|CLUSTERDOWN|can't run this command|can't access at least one)\b"
+    r"|CLUSTERDOWN|ACL failure|can't run this command|can't access at least one)\b"
 )
 _SCRIPT: Final = Path(__file__).with_name("transitions.lua").read_text("utf-8")
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()

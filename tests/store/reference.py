@@ -267,7 +267,7 @@ Snapshot = dict[str, tuple[Any, int]]
 def snapshot(client: Any) -> Snapshot:
     """Everything in the server."""
     names = sorted(client.keys())
-    pipeline = client.pipeline()
+    pipeline = client.pipeline(transaction=False)
     for name in names:
         pipeline.type(name)
     kinds = pipeline.execute()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +13,6 @@ from jobmon.model import Status, Transition, order_key, supersedes
 from jobmon.settings import Settings
 from jobmon.store.keys import Keys
 from jobmon.store.writer import Writer
-from tests.conftest import RedisServer, server_binary
 from tests.store.histories import (
     RUNS,
     SOAK,
@@ -50,21 +47,6 @@ LIVES: dict[str, Life] = {
     "retry by a person": [(P, 1, 0), (S, 1, 0), (F, 1, 0), (P, 2, 0), (S, 2, 0), (C, 2, 0)],
     "revoked yet ran": [(P, 1, 0), (RV, 1, 0), (S, 1, 0), (C, 1, 0)],
 }
-
-
-def _servers() -> list[str]:
-    found = {shutil.which("redis-server"), shutil.which("valkey-server"), server_binary()}
-    return sorted(one for one in found if one)
-
-
-@pytest.fixture(scope="module", params=_servers(), ids=lambda path: path.rpartition("/")[2])
-def client(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A client of each kind of server that this machine has."""
-    server = RedisServer(request.param)
-    server.start()
-    with server.client() as made:
-        yield made
-    server.stop()
 
 
 def test_every_history_leaves_the_store_as_the_reference_says(client: Any) -> None:
