@@ -329,8 +329,11 @@ def _after_fork_in_child() -> None:
     _forks.clear()
     _recorder = child = Recorder(parent.settings)
     if parent.role is Role.MAIN and parent.handover is not None:
-        child.role = Role.CHILD
-        child.sender = parent.handover.in_child()
+        try:
+            child.sender = parent.handover.in_child()
+            child.role = Role.CHILD
+        except OSError:  # somebody closed it
+            child.role = Role.ORPHAN
     elif parent.role is not Role.WRITER:
         child.role = Role.MUTE
         if parent.sender is not None:

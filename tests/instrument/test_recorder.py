@@ -288,6 +288,52 @@ time.sleep(100)
     assert set(jobs(store)) == {f"job-{number}" for number in range(1, 12)}
 
 
+def test_all_threads_of_an_orphaned_child_go_on_writing(
+    script: Callable[..., Script], store: RedisServer
+) -> None:
+    program = script(
+        _MAIN
+        + """
+def job():
+    say(os.getpid())
+    wait()
+    def publish(first):
+        for number in range(first, first + 50):
+            recorder.record(transition(number))
+    threads = [threading.Thread(target=publish, args=(n * 50,)) for n in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    say(recorder.flush(5))
+child(job)
+time.sleep(100)
+"""
+    )
+    program.said()
+    program.process.kill()
+    program.process.wait(10)
+    program.go()
+    assert program.said() is True
+    assert set(jobs(store)) == {f"job-{number}" for number in range(400)}
+
+
+def test_a_child_without_its_descriptor_writes_itself_and_harms_nobody(
+    script: Callable[..., Script], store: RedisServer
+) -> None:
+    program = script(
+        _MAIN
+        + """
+os.close(recorder._recorder.handover._write_end.fileno())
+def job():
+    recorder.record(transition(1))
+    assert recorder.flush(5)
+say(reap(child(job)))
+"""
+    )
+    assert program.said() == 0
+    assert program.end()[:2] == (0, "")
+    assert set(jobs(store)) == {"job-1"}
+
+
 def test_what_a_job_forks_itself_records_nothing(
     script: Callable[..., Script], store: RedisServer
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RedisServer
+from tests.instrument.samples import transition
 
 FORKS = 50_000 if os.environ.get("JOBMON_SOAK") == "1" else 2_500
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,10 @@ def test_children_that_write_themselves_never_hang(store: RedisServer) -> None:
     assert result["hung"] == 0
     assert result["flushed"] is True
     assert result["dropped"] == {}
+    with store.client() as client:
+        records = client.hvals(f"jobmon:command:{transition().process_id}:jobs")
+    assert isinstance(records, list)
+    assert sum(record.startswith(b'{"status":"completed"') for record in records) == forks
 
 
 def test_forks_beside_a_flusher_that_waits_for_a_stopped_store_never_hang(
