@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from jobmon.store.keys import SCHEMA_VERSION, Keys
+from jobmon.store.series import SEPARATOR
 from jobmon.store.state import (
     CommandRun,
     FailedJob,
@@ -174,9 +175,9 @@ class Reader:
         sizes = self._sizes(series.values())
         counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
         for labels, own in series.items():
-            size = sizes[text(own)]
-            if any(size):
-                queue = counts.setdefault(text(labels).split("\x1f")[1], [0, 0, 0])
+            size, parts = sizes[text(own)], text(labels).split(SEPARATOR)
+            if any(size) and len(parts) == 3:
+                queue = counts.setdefault(parts[1], [0, 0, 0])
                 queue[0] += size[0]
                 queue[1] += size[1]
         for record in self._records([_member(member) for member in failed]):

@@ -119,8 +119,8 @@ def command_series(
     for raw in running:
         try:
             run: Any = json.loads(raw)
-            command, started = str(run["command"]), float(run.get("started_at") or 0)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            command, started = str(run["command"]), float(run["started_at"])
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             continue
         open_runs.setdefault(command if command in numbers else OTHER, []).append(started)
     found: list[CommandSeries] = []

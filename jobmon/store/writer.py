@@ -146,10 +146,11 @@ def _parts(
 ) -> Iterator[Sequence[Transition | RunTransition]]:
     start = size = 0
     for at, item in enumerate(batch):
-        size += len(item.body)
+        length = len(getattr(item, "body", b""))
+        size += length
         if at > start and (at - start >= MAX_BATCH or size > MAX_BATCH_BYTES):
             yield batch[start:at]
-            start, size = at, len(item.body)
+            start, size = at, length
     yield batch[start:]
 
 
