@@ -27,11 +27,11 @@ def connect(settings: Settings, *, timeout: float | None = None) -> redis.Redis:
     retry = Retry(NoBackoff(), 0) if timeout is not None else _once_more(interval)
     options: dict[str, Any] = {
         "socket_timeout": wait,
-        "socket_connect_timeout": wait,
-        "socket_keepalive": True,
         "retry": retry,
         "decode_responses": False,
     }
+    if where.url is None or not where.url.startswith("unix:"):
+        options |= {"socket_connect_timeout": wait, "socket_keepalive": True}
     if where.url is not None:
         make: Any = redis.Redis
         return make.from_url(where.url, **options)
