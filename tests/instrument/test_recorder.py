@@ -288,6 +288,27 @@ time.sleep(100)
     assert set(jobs(store)) == {f"job-{number}" for number in range(1, 12)}
 
 
+def test_a_main_process_hears_what_its_children_say_before_it_goes_on(
+    script: Callable[..., Script], store: RedisServer
+) -> None:
+    program = script(
+        _MAIN.replace("open_handover()", "open_handover(lambda item: heard.append(item.job_id))")
+        + """
+def job():
+    recorder.record(transition(number))
+heard = []
+for number in range(50):
+    reap(child(job))
+    assert recorder.catch_up(5)
+    assert heard[-1] == f"job-{number}"
+recorder.flush(5)
+say(len(heard))
+""",
+    )
+    assert program.said() == 50
+    assert len(jobs(store)) == 50
+
+
 def test_all_threads_of_an_orphaned_child_go_on_writing(
     script: Callable[..., Script], store: RedisServer
 ) -> None:
