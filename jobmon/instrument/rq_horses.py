@@ -42,6 +42,7 @@ _OUTCOME_OF: Final = {
 class Running:
     """One execution, as the main process or the performing process knows it."""
 
+    worker: Any
     job: Any
     execution: Execution
     pid: int
@@ -70,7 +71,7 @@ _forked: Running | None = None
 def begin(job: Any, queue: Any, worker: Any) -> Running:
     """Open an execution in this process."""
     queue_name = queue.name if queue is not None else job.origin
-    opened = Running(job, execution_of(job, queue_name, worker.name), os.getpid())
+    opened = Running(worker, job, execution_of(job, queue_name, worker.name), os.getpid())
     running[job.id] = opened
     return opened
 
@@ -149,6 +150,9 @@ def _reaped(current: Running | None, _: Any, error: BaseException | None) -> Non
     global _forked
     if current is None or current.pid != os.getpid():
         return
+    if error is not None and not current.reaped:
+        # A cold shutdown kills the horse in a signal handler, inside of the waiting for it.
+        current.reaped = _is_gone(current.worker.horse_pid)
     if current.reaped and current.outcome is None:
         recorder.catch_up(CATCH_UP_SECONDS)
     if current.reaped and current.outcome is None:
@@ -163,6 +167,14 @@ def _reaped(current: Running | None, _: Any, error: BaseException | None) -> Non
         if current.execution.span is not None:
             current.execution.span.error_type = current.error_type
         jobs.close(current.execution, current.outcome)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def _known_to_rq(job: Any) -> Outcome:

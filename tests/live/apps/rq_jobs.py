@@ -108,6 +108,11 @@ def held(name: str) -> None:
     hold(name)
 
 
+def held_and_nest(name: str) -> None:
+    hold(name)
+    queue.enqueue(add, 1)
+
+
 def vanish() -> None:
     os._exit(0)
 
@@ -139,13 +144,6 @@ def fork_and_wait() -> None:
             raise SystemExit(0)
         os._exit(0)  # in a SimpleWorker it would become a second worker
     os.waitpid(child, 0)
-
-
-def run_worker_pid() -> None:
-    """Leave the pid of the worker's main process for the test."""
-    job = get_current_job()
-    assert job is not None
-    signals.set(f"parent:{job.id}", os.getppid())
 
 
 __all__ = ["Job", "Queue", "Retry", "add", "connection", "queue", "signals", "timedelta"]
