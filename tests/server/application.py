@@ -1,0 +1,77 @@
+"""The server's application in this process, where a live one could not be put in the situation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jobmon.metrics.process import Activity
+from jobmon.server.app import assemble
+from jobmon.server.auth import Authentication
+from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.responses import Style, ok
+from jobmon.settings import Settings, load
+
+
+def configured(**settings: object) -> Settings:
+    """Settings from keyword arguments, ``__`` for the dot, and defaults."""
+    return load({name.replace("__", "."): value for name, value in settings.items()}, environ={})
+
+
+def answer(request: Request) -> Response:
+    """What every endpoint of these tests answers: what reached it."""
+    client = request.client.host if request.client else None
+    scheme, host = request.url.scheme, request.headers["host"]
+    return ok(Style.SUCCESS, {"client": client, "scheme": scheme, "host": host})
+
+
+ENDPOINTS = (
+    Endpoint(
+        "/things/{id}",
+        Style.STATUS,
+        {"GET": Action(answer, "read"), "POST": Action(answer, "operate")},
+    ),
+    Endpoint("/open", Style.SUCCESS, {"GET": Action(answer, "read")}, anonymous=True),
+    Endpoint("/probe", Style.SUCCESS, {"GET": Action(answer, None)}),
+)
+
+
+class Application:
+    """Endpoints behind the layers that settings ask for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoints: Sequence[Endpoint] = ENDPOINTS,
+        layers: Sequence[Middleware] | None = None,
+    ) -> None:
+        if layers is None:
+            layers = [Middleware(Authentication, settings=settings)]
+        self.app = assemble(endpoints, settings, layers, Activity())
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        base: str = "http://127.0.0.1:8765",
+        client: str = "127.0.0.1",
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        **more: Any,
+    ) -> httpx.Response:
+        """Send one request; ``base`` is where the server's own socket is."""
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(
+                self.app, raise_app_exceptions=False, client=(client, 1234)
+            )
+            async with httpx.AsyncClient(transport=transport, base_url=base) as http:
+                return await http.request(method, path, headers=headers, **more)
+
+        return asyncio.run(send())
