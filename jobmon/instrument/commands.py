@@ -318,7 +318,11 @@ class command:  # noqa: N801
 
 
 def _shown(given: Mapping[str, object] | None, settings: Settings) -> dict[str, Any]:
-    shown: Any = redaction.redact(dict(given) if given else {}, settings)
+    try:
+        members: object = dict(given) if given else {}
+    except (TypeError, ValueError):  # no mapping, whatever its annotation says
+        members = {"…": given}
+    shown = redaction.redact(members, settings)
     return cast("dict[str, Any]", shown) if isinstance(shown, dict) else {"…": shown}
 
 
