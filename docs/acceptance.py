@@ -1,0 +1,81 @@
+"""The page of acceptance lines: what is promised, and the tests that show it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+TESTS: Final = Path(__file__).parent.parent / "tests" / "acceptance"
+_TEST: Final = re.compile(r"^(?:async )?def (test_(s\d+\w*))", re.MULTILINE)
+
+LINES: Final = {
+    1: "A Celery task dispatched inside a command is listed under that command's run",
+    2: "So is an RQ job; both engines in one run add up to one `job_count`",
+    3: "An explicit process id and name link a job without any command block",
+    4: "A job outside any command is `manual-dispatch`, with a UUID of its own and no run",
+    5: "A process id must be a UUID; none gives a fresh one; upper case is stored lower",
+    6: "No command name gives `manual-dispatch`",
+    7: "The queue time is unknown before the start, then not negative",
+    8: "Threads that dispatch on one task with different process ids never mix them",
+    9: "A command's start and end write the documented keys with the documented fields",
+    10: "Exit codes: exception 1, `SystemExit(n)` n, a signal under `jobmon run` 128+n",
+    11: "Of two runs at once the pid map holds the newest; both are running",
+    12: "A record goes pending, processing, completed with its times, queue and class",
+    13: "A failed job keeps exactly `exceptions.frame_count` innermost frames",
+    14: "A transition applied twice, or pending after completed, changes nothing",
+    15: "An automatic retry that succeeds counts one job, one success, n attempts",
+    16: "`job_count` = `success_jobs` + `failed_jobs` once all ended and none was revoked",
+    17: "`peak_memory` is the largest job's; `total_job_time` the sum of execution times",
+    18: "The job of a killed worker child becomes `lost` and counts as failed",
+    19: "With Redis down jobs run and finish, nothing raises, nothing waits",
+    20: "What monitoring switches off is not recorded, and runs all the same",
+    21: "Keys of a run live as long as what is open, failed or completed asks for",
+    22: "Keys written are the documented ones and the listed internals, with the prefix",
+    39: "`stats`: per queue pending, processing, failed; an idle configured queue shows zeros",
+    53: "`commands/running`: the documented keys, objects even when empty, times in UTC",
+    54: "`commands/finished`: the documented keys, newest first, older than the TTL absent",
+    55: "`commands/{id}/jobs`: each status is the stored record as a string, byte for byte",
+    56: "An unknown run has no jobs; what is no UUID is not found",
+    70: "Every error is JSON in the style of its endpoint; 405 has `Allow`",
+    71: "`prefix` moves every endpoint",
+    77: "`jobmon run` exits as its command does, with Redis down too, and lists it",
+    79: "Every setting can be set by its variable; `doctor` shows value and source, no secret",
+    80: "A bad value stops `serve` with exit 2 naming the key; a worker warns and continues",
+    81: "Off loopback without authentication the server refuses to start unless allowed to",
+    82: "No token 401, a read token on a change 403, an operate token passes",
+    86: "A foreign `Host` is refused",
+    87: "Passwords and the like are redacted before they reach Redis",
+    90: "Control characters and markup in names are inert in logs and terminal",
+    91: "Instrumenting a worker loads nothing heavy",
+}
+"""Acceptance lines in force, by number; further numbers come with what they are about."""
+
+
+def tests() -> dict[int, list[str]]:
+    """Names of the tests that show each line."""
+    found: dict[int, list[str]] = {}
+    for path in sorted(TESTS.glob("test_*.py")):
+        for name, numbered in _TEST.findall(path.read_text(encoding="utf-8")):
+            for number in re.findall(r"(?:^|_)s(\d+)(?=_|$)", numbered):
+                found.setdefault(int(number), []).append(f"`{path.name}` {name}")
+    return found
+
+
+def page() -> str:
+    """``acceptance.md``."""
+    shown = tests()
+    lines = [
+        "# Acceptance",
+        "",
+        "What is promised, by number, and the tests in `tests/acceptance/` that show it on real",
+        "servers and workers.",
+        "",
+        "| | promise | shown by |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| S{number} | {promise} | {'<br>'.join(shown.get(number, []))} |"
+        for number, promise in LINES.items()
+    ]
+    return "\n".join(lines) + "\n"
