@@ -23,6 +23,7 @@ class Activity:
         self._collect_counts = [0] * (len(_COLLECT_BOUNDS) + 1)
         self._collect_seconds = 0.0
         self.redis_up = False
+        self.entries_skipped = 0
 
     def answered(self, method: str, path: str, status: int) -> None:
         """Count one answer; ``path`` is the endpoint's template, or ``unknown``."""
@@ -58,6 +59,10 @@ def _redis_up(activity: Activity) -> Iterable[Sample]:
     return [((), float(activity.redis_up))]
 
 
+def _entries_skipped(activity: Activity) -> Iterable[Sample]:
+    return [((), activity.entries_skipped)]
+
+
 FAMILIES: Final = (
     Family(
         "jobmon_server_requests_total",
@@ -80,5 +85,12 @@ FAMILIES: Final = (
         "1 if Redis answered this process within the last seconds, otherwise 0.",
         (),
         _redis_up,
+    ),
+    Family(
+        "jobmon_server_entries_skipped_total",
+        "counter",
+        "Entries of the store that this process could not understand.",
+        (),
+        _entries_skipped,
     ),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import time
+from typing import Final
 
 import redis
 from prometheus_client import CollectorRegistry
@@ -17,6 +20,8 @@ from jobmon.server.responses import Style, unavailable
 from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 
+_GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
+
 
 class Exposition:
     """Handlers of both."""
@@ -26,6 +31,7 @@ class Exposition:
     ) -> None:
         self._shared = store_registry(reader, settings.app)
         self._own = process_registry(activity)
+        self._reader = reader
         self._activity = activity
         self._health = health
 
@@ -43,10 +49,17 @@ class Exposition:
         """This process alone."""
         check = await self._health.redis()
         self._activity.redis_up = check["status"] == "healthy"
+        self._activity.entries_skipped = self._reader.skipped
         # Printed here and not in a thread: all of them may be waiting for a store that hangs.
         return _printed(self._own, request)
 
 
 def _printed(registry: CollectorRegistry, request: Request) -> Response:
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(registry), headers={"content-type": content_type})
+    page = encode(registry)
+    headers = {"content-type": content_type, "vary": "Accept, Accept-Encoding"}
+    if _GZIP.search(request.headers.get("accept-encoding", "")):
+        # Some thousand series are megabytes, nearly all of it repeated; Prometheus asks for this.
+        page = gzip.compress(page, compresslevel=1)
+        headers["content-encoding"] = "gzip"
+    return Response(page, headers=headers)
