@@ -36,6 +36,7 @@ _WAITING: Final = frozenset(
     {None, "created", "queued", "deferred", "scheduled", "rate_limited", "ready_to_enqueue"}
 )
 """RQ's words for a job whose current attempt has not begun; None in RQ 1.16."""
+_MOST_CHOSEN_IDS: Final = 10_000
 _AT_ONCE_SECONDS: Final = 0.01
 """A job is published as it was created unless this much later."""
 _HANDOVER_SECONDS: Final = 1.0
@@ -43,6 +44,8 @@ _SPANS_SECONDS: Final = 0.5
 
 _patches: Final = Patches()
 _cleaning: ContextVar[bool] = ContextVar("jobmon_rq_cleaning", default=False)
+_chosen: Final[dict[tuple[str, str], int]] = {}
+"""Last attempt of each id that users chose, by run: they may publish one again as a new job."""
 _parent_span: str | None = None
 """In a spawned horse: traceparent of the job's span, which its main process holds."""
 
@@ -78,6 +81,7 @@ def uninstall() -> None:
     """Give RQ its methods back."""
     _patches.undo()
     running.clear()
+    _chosen.clear()
 
 
 def _publishing(queue: Any, job: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
@@ -119,6 +123,8 @@ def _decide_attempt(queue: Any, job: Any, eta: float) -> None:
             own = replace(own, queue=queue.name)
         elif own.queue != queue.name or now - own.enqueued_at > _AT_ONCE_SECONDS:
             own = replace(own, queue=queue.name, enqueued_at=now)
+        if stamp.chosen:
+            own = replace(own, attempt=_chosen.get((own.process_id, own.job_id), 0) + 1)
     stamp.context = own
     stamp.emit = True
 
@@ -128,8 +134,16 @@ def on_published(state: tuple[Any, Any] | None, _: Any, error: BaseException | N
     if state is None or error is not None:
         return
     queue, job = state
-    stamp_of(job).emit = False
-    jobs.published(execution_of(job, queue.name))
+    stamp = stamp_of(job)
+    stamp.emit = False
+    execution = execution_of(job, queue.name)
+    if stamp.chosen:
+        stamp.chosen = False
+        own = execution.context
+        _chosen[own.process_id, own.job_id] = own.attempt
+        if len(_chosen) > _MOST_CHOSEN_IDS:
+            del _chosen[next(iter(_chosen))]
+    jobs.published(execution)
 
 
 def on_started(worker: Any, job: Any, queue: Any = None, *_: Any, **__: Any) -> Running:

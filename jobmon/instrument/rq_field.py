@@ -31,6 +31,8 @@ class Stamp:
     emit: bool = False
     """Whether this object may write the field: for a publish of its own. An echo of what it
     once read could undo what another process has published since."""
+    chosen: bool = False
+    """Whether the user chose the id, and it is not published yet."""
 
 
 def stamp_of(job: Any) -> Stamp:
@@ -61,8 +63,10 @@ def _created(_: Any, job: Any, error: BaseException | None) -> None:
     if error is None and _ATTRIBUTE not in job.__dict__:
         # RQ distinguishes a job that was given no id, and reading `id` gives it one.
         stand_in = job._id or str(uuid.uuid4())
-        own = jobs.publish_context(stand_in, job.origin or "")
-        job.__dict__[_ATTRIBUTE] = Stamp(replace(own, job_name=_name_at_create(job)), emit=True)
+        own = replace(
+            jobs.publish_context(stand_in, job.origin or ""), job_name=_name_at_create(job)
+        )
+        job.__dict__[_ATTRIBUTE] = Stamp(own, emit=True, chosen=job._id is not None)
 
 
 def _serialized(job: Any, fields: Any, error: BaseException | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from tests.conftest import RedisServer
 from tests.live.celery_fixtures import ROOT, Run, Signals, environment, wait_for
 
-__all__ = ["Run", "Signals", "Worker", "command", "produce", "rq_worker", "wait_for"]
+__all__ = ["Run", "Signals", "Worker", "command", "environment", "produce", "rq_worker", "wait_for"]
 
 JOBS = "tests.live.apps.rq_jobs"
 SETTINGS = "tests.live.apps.rq_settings"
