@@ -9,6 +9,8 @@ DEV := .venv/dev
 PY := $(DEV)/bin/python
 PYTEST := $(PY) -m pytest
 COVERAGE_AT_LEAST ?= 85
+BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
+	$(filter-out __init__,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
 .PHONY: help demo venv test lint format types layers cov bench oldest soak docs lock check clean
 
@@ -45,8 +47,9 @@ layers: $(DEV)/.ready ## check that imports point downward
 cov: ## test, with branch coverage; COVERAGE_AT_LEAST=85
 	@$(MAKE) --no-print-directory test COV=1
 
-bench: $(DEV)/.ready ## measure what jobmon costs
-	@set -e; for one in benchmarks/*.py; do echo "== $$one"; $(PY) "$$one" $(ARGS); done
+bench: $(DEV)/.ready ## measure what jobmon costs; ONLY=store, ARGS="--rounds 2"
+	@for one in $(or $(ONLY),$(BENCHMARKS)); do \
+		echo "== $$one"; $(PY) -m "benchmarks.$$one" $(ARGS) || exit 1; done
 
 oldest: .venv/oldest/.ready ## test with the oldest versions that pyproject.toml allows
 	@.venv/oldest/bin/python -m pytest $(ARGS)
@@ -55,7 +58,7 @@ soak: $(DEV)/.ready ## run the long tests with their full counts
 	@JOBMON_SOAK=1 $(PYTEST) -m soak --timeout=7200 $(ARGS)
 
 docs: $(DEV)/.ready ## write the pages that are made from code
-	@$(PY) docs/build.py
+	@$(PY) -m docs.build
 
 lock: ## choose newer versions of everything we install (needs uv)
 	@sh scripts/lock.sh

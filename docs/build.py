@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from docs import acceptance
 from jobmon.metrics import catalogue
 from jobmon.settings import KEYS, explain, load
 from jobmon.store import keys
@@ -54,6 +55,7 @@ def settings_page() -> str:
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
+    "acceptance.md": acceptance.page,
     "reference/metrics.md": catalogue.reference,
     "reference/redis-keys.md": keys.reference,
     "reference/settings.md": settings_page,
