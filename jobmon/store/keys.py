@@ -12,6 +12,12 @@ SCHEMA_VERSION: Final = 1
 """Layout of the keys and of a record's head; a newer store is never written to."""
 
 
+WRITER_RULES: Final = (
+    "+evalsha +eval +time +del +pttl +pexpireat +@hash +@sortedset +@set +@list +@string +@connection"
+)
+"""What the ACL must allow a user that records, besides the keys."""
+
+
 class Key(NamedTuple):
     """One kind of key, as the documentation describes it."""
 
@@ -328,6 +334,9 @@ def reference() -> str:
         "a command's name are percent-encoded inside keys. A run's keys share one expiry instant:",
         "`tracking_ttl` after the last change while something is open, else `failed_ttl` if",
         "something failed, else `completed_ttl`.",
+        "",
+        "A Redis user that records needs at least",
+        f"`~jobmon:* {WRITER_RULES}`.",
         "",
     ]
     sections = (

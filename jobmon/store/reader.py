@@ -308,14 +308,14 @@ class Reader:
             pipeline = self._redis.pipeline(transaction=False)
             for process_id, job_id in some:
                 pipeline.hget(self._keys.of(process_id).jobs, job_id)
-                pipeline.hmget(self._keys.job(job_id), "process_id", "record")
-            answers = pipeline.execute()
-            for place, (process_id, _) in enumerate(some):
-                record = answers[2 * place]
-                owner, own = answers[2 * place + 1]
-                if record is None and owner == process_id.encode():
-                    record = own
-                found.append(record)
+            records: list[bytes | None] = pipeline.execute()
+            absent = [place for place, record in enumerate(records) if record is None]
+            for place in absent:
+                pipeline.hmget(self._keys.job(some[place][1]), "process_id", "record")
+            for place, (owner, own) in zip(absent, pipeline.execute(), strict=True):
+                if owner == some[place][0].encode():
+                    records[place] = own
+            found += records
         return found
 
     def _sizes(self, series: Iterable[bytes]) -> dict[str, tuple[int, int]]:

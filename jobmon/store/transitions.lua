@@ -56,6 +56,7 @@ local KEPT_ATTEMPTS = 20
 local INDEX_MARGIN_MS = 3600000
 local FURTHEST_READY_MS = 366 * 86400000 -- a wrong clock must not keep a run for ever
 local TRIM_LIMIT = 200
+local QUEUE_SEEN_MS = 60000
 
 local RANK = {}
 for rank, status in ipairs(STATUSES) do RANK[status] = rank end
@@ -824,14 +825,12 @@ end
 
 -- Every key is touched by a typed read, so that a key of another type stops the call here.
 
-call('HLEN', KEYS[8])
-call('HLEN', KEYS[9])
+if next(job_totals) then call('HLEN', KEYS[8]) end
+if next(command_totals) then call('HLEN', KEYS[9]) end
 call('HLEN', KEYS[10])
-if label_count > 0 then
-  call('HLEN', KEYS[4])
-  call('SCARD', KEYS[5])
-  call('ZCARD', KEYS[6])
-  call('SCARD', KEYS[7])
+for queue in pairs(seen_queues) do
+  local seen_ms = call('ZSCORE', KEYS[6], queue)
+  if seen_ms and now_ms - seen_ms < QUEUE_SEEN_MS then seen_queues[queue] = nil end
 end
 for key in pairs(zadd) do call('ZCARD', key) end
 for key in pairs(zrem) do call('ZCARD', key) end

@@ -14,7 +14,7 @@ import redis
 from jobmon.model import Status
 from jobmon.settings import Settings
 from jobmon.store.connection import connect
-from jobmon.store.keys import Keys
+from jobmon.store.keys import WRITER_RULES, Keys
 from jobmon.store.writer import Writer
 from tests.store.histories import RUNS, run_transition, transition
 from tests.store.reference import snapshot
@@ -131,6 +131,14 @@ def test_a_user_without_permission_writes_nothing(rules: str, own_server: RedisS
         assert admin.dbsize() == 0
         admin.execute_command("ACL", "SETUSER", "worker", "resetkeys", "~jobmon:*", "+@all")
         assert writer.apply(BATCH).applied == len(BATCH)
+
+
+def test_the_documented_permissions_suffice(own_server: RedisServer) -> None:
+    with own_server.client() as admin:
+        rules = ["on", ">secret", "~jobmon:*", *WRITER_RULES.split()]
+        admin.execute_command("ACL", "SETUSER", "worker", *rules)
+        client = connect(settings_of(own_server, username="worker", password="secret"))
+        assert Writer(client, Settings()).apply(BATCH).applied == len(BATCH)
 
 
 def test_a_wrong_password_is_trouble(own_server: RedisServer) -> None:
