@@ -13,7 +13,8 @@ SCHEMA_VERSION: Final = 1
 
 
 WRITER_RULES: Final = (
-    "+evalsha +eval +time +del +pttl +pexpireat +@hash +@sortedset +@set +@list +@string +@connection"
+    "+evalsha +eval +time +del +pttl +pexpireat +@connection "
+    "+@hash +@sortedset +@set +@list +@string"
 )
 """What the ACL must allow a user that records, besides the keys."""
 

@@ -133,6 +133,19 @@ def test_queues_are_counted_by_state(store: RedisServer) -> None:
         assert "idle" not in reader.queue_counts()
 
 
+def test_running_jobs_are_counted_by_run(store: RedisServer) -> None:
+    with store.client() as client:
+        Writer(client, Settings()).apply(
+            [
+                *(transition("p1", name, Status.PROCESSING) for name in ("a", "b/c")),
+                transition("p2", "a", Status.PROCESSING, queue="mail"),
+                transition("p2", "b", Status.PENDING),
+                transition("m", "n", Status.PROCESSING),
+            ]
+        )
+        assert Reader(client, Settings()).processing_by_run() == {"p1": 2, "p2": 1, "m": 1}
+
+
 def test_failed_jobs_are_listed_newest_first(store: RedisServer) -> None:
     with store.client() as client:
         writer, reader = Writer(client, Settings()), Reader(client, Settings())
