@@ -47,23 +47,25 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment with these settings alone, named without their prefix."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("JOB_MONITOR_")}
+    given = {f"JOB_MONITOR_{name}": value for name, value in settings.items()}
+    return {**clean, "PYTHONPATH": str(Path(__file__).parents[1]), **given}
+
+
 class Served:
     """One ``jobmon serve``. Settings are given as environment variables without their prefix."""
 
     def __init__(self, redis_url: str, *options: str, **settings: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="jobmon-serve-")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("JOB_MONITOR_")}
         given = {"REDIS_URL": redis_url, "LISTEN": "127.0.0.1:0", **settings}
         self._log = Path(self._folder.name, "stderr")
         with self._log.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jobmon.cli.main", "serve", *options],
                 cwd=self._folder.name,
-                env={
-                    **clean,
-                    "PYTHONPATH": str(Path(__file__).parents[1]),
-                    **{f"JOB_MONITOR_{name}": value for name, value in given.items()},
-                },
+                env=environment(**given),
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,

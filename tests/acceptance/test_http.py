@@ -14,7 +14,18 @@ import pytest
 
 from jobmon.model import Outcome, Stage, Status
 from tests.conftest import RedisServer
-from tests.serving import METRICS, OPERATE, PREFIX, READ, TOKENS, Recorded, Served, bearer, until
+from tests.serving import (
+    METRICS,
+    OPERATE,
+    PREFIX,
+    READ,
+    TOKENS,
+    Recorded,
+    Served,
+    bearer,
+    environment,
+    until,
+)
 
 pytestmark = pytest.mark.live
 
@@ -24,10 +35,9 @@ NASTY = "evil\r\n2026-01-01 FAKE\x1b[31m\x9b2J\u2028\u202e<script>alert(1)</scri
 
 def serve(*options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run ``jobmon serve`` where it is to refuse."""
-    given = {f"JOB_MONITOR_{name}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "jobmon.cli.main", "serve", *options],
-        env={"PATH": "/usr/bin:/bin", **given},
+        env=environment(**settings),
         capture_output=True,
         text=True,
         timeout=30,
@@ -350,7 +360,7 @@ def test_s90_a_nasty_name_is_inert_in_logs_and_terminal(
     for output_format in ("text", "json"):
         shown = subprocess.run(
             [sys.executable, "-m", "jobmon.cli.main", "status", "--format", output_format],
-            env={"PATH": "/usr/bin:/bin", "JOB_MONITOR_REDIS_URL": redis_server.url},
+            env=environment(REDIS_URL=redis_server.url),
             capture_output=True,
             text=True,
             timeout=30,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -18,7 +17,7 @@ import pytest
 
 from jobmon.model import Outcome
 from tests.conftest import RedisServer
-from tests.serving import PREFIX, READ, TOKENS, Recorded, Served, bearer, until
+from tests.serving import PREFIX, READ, TOKENS, Recorded, Served, bearer, environment, until
 
 pytestmark = pytest.mark.live
 
@@ -114,11 +113,7 @@ def test_an_address_in_use_is_one_line_and_exit_1(served: Served, store: RedisSe
 def serve(store: RedisServer, address: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "jobmon.cli.main", "serve", "--listen", address],
-        env={
-            "PATH": os.environ["PATH"],
-            "JOB_MONITOR_REDIS_URL": store.url,
-            **{f"JOB_MONITOR_{name}": value for name, value in settings.items()},
-        },
+        env=environment(REDIS_URL=store.url, **settings),
         capture_output=True,
         text=True,
         timeout=30,

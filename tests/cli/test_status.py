@@ -16,21 +16,17 @@ import pytest
 
 from jobmon.model import Outcome, Stage, Status
 from tests.conftest import RedisServer
-from tests.serving import Recorded
+from tests.serving import Recorded, environment
 
 pytestmark = pytest.mark.live
 
 COMMAND = [sys.executable, "-m", "jobmon.cli.main", "status"]
 
 
-def environment(url: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "JOB_MONITOR_REDIS_URL": url, "TERM": "xterm"}
-
-
 def status(url: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *options],
-        env=environment(url),
+        env=environment(REDIS_URL=url),
         capture_output=True,
         text=True,
         timeout=60,
@@ -104,7 +100,7 @@ def test_watching_follows_the_store_and_ends_cleanly(own_redis_server: RedisServ
     master, terminal = pty.openpty()
     watching = subprocess.Popen(
         [*COMMAND, "--watch"],
-        env=environment(own_redis_server.url),
+        env={**environment(REDIS_URL=own_redis_server.url), "TERM": "xterm"},
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
