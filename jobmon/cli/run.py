@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     from jobmon.instrument.commands import Run
 
 _USAGE: Final = "jobmon run [-h] NAME [--source SOURCE] -- CMD ..."
-_SDK_ASKED_BY: Final = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER",
-    "OTEL_CONFIG_FILE",
-)  # fmt: skip
-_SDK_DEFAULTS: Final = {
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-    # Seconds. With the SDK's own 10, a dead collector would hold every cron line for 8 to 11 s.
-    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
-}
-_SDK_WITHOUT: Final = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-"""This process measures and logs nothing; what the program does with its own SDK is its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +126,7 @@ def _attached(variables: dict[str, str], began: Run) -> dict[str, str]:
 
 def _end(began: Run, code: int, error_type: str, program: Sequence[str]) -> None:
     """Record the end, and wait for all of it to leave within ``recorder.shutdown_timeout``."""
+    from jobmon.cli import sdk
     from jobmon.instrument import commands, recorder, spans
 
     began.finish(
@@ -154,10 +143,7 @@ def _end(began: Run, code: int, error_type: str, program: Sequence[str]) -> None
     exporting.join(max(0.0, deadline - time.monotonic()))
     # Both would try once more at exit, each as long again.
     atexit.unregister(recorder.shutdown)
-    api = sys.modules.get("opentelemetry.trace")
-    shutdown = getattr(api.get_tracer_provider(), "shutdown", None) if api is not None else None
-    if shutdown is not None:
-        atexit.unregister(shutdown)
+    sdk.forget_at_exit()
 
 
 def _arguments(program: Sequence[str], least: str) -> dict[str, object] | None:
@@ -170,28 +156,15 @@ def _arguments(program: Sequence[str], least: str) -> dict[str, object] | None:
 
 
 def _set_up_sdk() -> None:
-    """Export this process's own span where the environment asks for it (``OTEL_*``)."""
-    asked = [name for name in _SDK_ASKED_BY if os.environ.get(name)]
-    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if not asked or off or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
-        return
+    """Export this process's own span where the environment asks for it."""
     try:
-        from importlib.metadata import entry_points
+        from jobmon.cli import sdk
 
-        from opentelemetry import trace
-
-        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            return
-        os.environ.update(_SDK_WITHOUT)
-        for name, value in _SDK_DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        found = list(entry_points(group="opentelemetry_configurator"))
-        if not found:
-            _say(f"{asked[0]} is set, but no OpenTelemetry SDK is here: pip install 'jobmon[otel]'")
-            return
-        found[0].load()().configure()
+        trouble = sdk.set_up()
     except Exception as error:
-        _say(f"no spans are exported: {error!r}")
+        trouble = repr(error)
+    if trouble:
+        _say(f"no span of this run is exported: {trouble}")
 
 
 def _say(message: str) -> None:

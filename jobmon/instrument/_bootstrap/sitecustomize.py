@@ -13,13 +13,29 @@ _ENGINES = ("celery", "rq")
 _LENT = (
     "jobmon",
     "redis",
-    "opentelemetry",
     "typing_extensions",
     "importlib_metadata",
     "zipp",
     "deprecated",
     "wrapt",
     "async_timeout",
+)
+# Of a package that several distributions share, only what the API's distribution holds: a
+# library that asks for the SDK must not find the runner's.
+_SHARED = "opentelemetry"
+_LENT_OF_SHARED = (
+    "_events",
+    "_logs",
+    "attributes",
+    "baggage",
+    "context",
+    "environment_variables",
+    "metrics",
+    "propagate",
+    "propagators",
+    "trace",
+    "util",
+    "version",
 )
 _LENT_METADATA = "opentelemetry-api"
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -54,11 +70,17 @@ class _Lender:
         self._folders = folders
 
     def find_spec(self, name, path=None, target=None):
-        if path is not None or name not in _LENT:
-            return None
-        from importlib.machinery import PathFinder
+        from importlib.machinery import ModuleSpec, PathFinder
 
-        return PathFinder.find_spec(name, self._folders, target)
+        if path is None and name in _LENT:
+            return PathFinder.find_spec(name, self._folders, target)
+        shared = [os.path.join(folder, _SHARED) for folder in self._folders]
+        if name == _SHARED and any(os.path.isdir(one) for one in shared):
+            return ModuleSpec(name, None, is_package=True)
+        package, _, part = name.partition(".")
+        if package == _SHARED and part in _LENT_OF_SHARED:
+            return PathFinder.find_spec(name, shared, target)
+        return None
 
     def find_distributions(self, context=None):
         # The OpenTelemetry API finds its own parts by the entry points of its distribution.
