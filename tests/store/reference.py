@@ -11,8 +11,11 @@ import json
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import redis
 
 from jobmon.model import (
     RunTransition,
@@ -260,6 +263,11 @@ class Reference:
             run.unsynced_run = run.to_drain = False
 
 
+def values(client: Any) -> dict[str, Any]:
+    """Everything in the server but when it expires."""
+    return {name: value for name, (value, _) in snapshot(client).items()}
+
+
 Snapshot = dict[str, tuple[Any, int]]
 """Value and expiry (Unix ms, -1 never) of every key."""
 
@@ -283,9 +291,39 @@ def snapshot(client: Any) -> Snapshot:
                 pipeline.lrange(name, 0, -1)
             case _:
                 pipeline.get(name)
+    values = pipeline.execute()
+    found = zip(values, expiries(client, names), strict=True)
+    return {name.decode(): pair for name, pair in zip(names, found, strict=True)}
+
+
+def expiries(client: Any, names: Sequence[bytes | str]) -> list[int]:
+    """When keys expire in Unix ms: -1 never, -2 they are not there."""
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
         pipeline.execute_command("PEXPIRETIME", name)
-    answers = pipeline.execute()
-    return {name.decode(): (answers[2 * at], answers[2 * at + 1]) for at, name in enumerate(names)}
+    try:
+        return pipeline.execute()
+    except redis.ResponseError:
+        return _expiries_before_redis_7(client, names)
+
+
+def _expiries_before_redis_7(client: Any, names: Sequence[bytes | str]) -> list[int]:
+    # What is left is told in ms of a clock that moves between the keys.
+    found: list[int] = []
+    for instant in map(int, client.eval(_EXPIRIES, len(names), *names)):
+        found.append(next((one for one in found if abs(one - instant) <= 5 < instant), instant))
+    return found
+
+
+_EXPIRIES = """
+local found = {}
+for i, key in ipairs(KEYS) do
+  local time, left = redis.call('TIME'), redis.call('PTTL', key)
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  found[i] = string.format('%.0f', left < 0 and left or now + left)
+end
+return found
+"""
 
 
 def recount(records: dict[bytes, bytes]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from jobmon.store.keys import Keys
 from jobmon.store.reader import Reader
 from jobmon.store.writer import Writer
 from tests.store.histories import FUTURE_MS, NOW_MS, RUNS, run_transition, transition
+from tests.store.reference import expiries
 
 if TYPE_CHECKING:
     from tests.conftest import RedisServer
@@ -24,10 +25,7 @@ ALL = [OWN.jobs, METRICS, OWN.attempts, OWN.unsynced]
 
 def ttl(client: Any) -> int:
     """Seconds that the run's keys have left; all of them the same."""
-    pipeline = client.pipeline()
-    for name in ALL:
-        pipeline.execute_command("PEXPIRETIME", name)
-    instants = {one for one in pipeline.execute() if one != -2}
+    instants = {one for one in expiries(client, ALL) if one != -2}
     assert len(instants) == 1
     return round(instants.pop() / 1000 - time.time())
 

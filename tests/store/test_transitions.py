@@ -23,7 +23,7 @@ from tests.store.histories import (
     run_transition,
     transition,
 )
-from tests.store.reference import HEAD, snapshot
+from tests.store.reference import HEAD, snapshot, values
 
 P, S, L, RT, RV, F, C = (
     *(Status.PENDING, Status.PROCESSING, Status.LOST, Status.RETRYING, Status.REVOKED),
@@ -157,9 +157,9 @@ def test_a_batch_sent_again_changes_nothing(client: Any) -> None:
                 continue
             writer.apply(step)
             # A run that was lost, then ended otherwise, cannot be lost again.
-            before = {k: v for k, v in snapshot(client).items() if not _always_written(k)}
+            before = {k: v for k, v in values(client).items() if not _always_written(k)}
             again = writer.apply(step)
-            after = {k: v for k, v in snapshot(client).items() if not _always_written(k)}
+            after = {k: v for k, v in values(client).items() if not _always_written(k)}
             assert (again.applied, again.late) == (0, 0), again
             assert after == before
 

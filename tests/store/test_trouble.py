@@ -17,7 +17,7 @@ from jobmon.store.connection import connect
 from jobmon.store.keys import WRITER_RULES, Keys
 from jobmon.store.writer import Writer
 from tests.store.histories import RUNS, run_transition, transition
-from tests.store.reference import snapshot
+from tests.store.reference import values
 
 if TYPE_CHECKING:
     from tests.conftest import RedisServer
@@ -93,7 +93,7 @@ def test_a_read_only_replica_refuses_all(own_server: RedisServer) -> None:
     with own_server.client() as client:
         writer = Writer(client, Settings())
         client.replicaof("127.0.0.1", 1)
-        with pytest.raises(redis.exceptions.ReadOnlyError):
+        with pytest.raises(redis.ResponseError, match="read only"):
             writer.apply(BATCH)
         client.replicaof("no", "one")
         assert client.dbsize() == 0
@@ -104,11 +104,11 @@ def test_out_of_memory_refuses_all(own_server: RedisServer) -> None:
     with own_server.client() as client:
         writer = Writer(client, Settings())
         writer.apply(BATCH[:3])
-        before = snapshot(client)
+        before = values(client)
         client.config_set("maxmemory", 1)
-        with pytest.raises(redis.exceptions.OutOfMemoryError):
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
             writer.apply(BATCH)
-        assert snapshot(client) == before
+        assert values(client) == before
         client.config_set("maxmemory", 0)
         assert writer.apply(BATCH).applied == len(BATCH) - 3
 
@@ -187,7 +187,7 @@ def test_a_key_of_another_type_stops_what_needs_it_and_leaves_nothing_half_done(
 def snapshot_without(client: Any, key: str) -> dict[str, Any]:
     kept = client.dump(key)
     client.delete(key)
-    found = snapshot(client)
+    found = values(client)
     client.restore(key, 0, kept)
     return found
 

@@ -51,7 +51,7 @@ def test_a_malformed_transition_is_skipped_and_counted(
     with store.client() as client:
         applied = Writer(client, Settings()).apply([GOOD, wrong, GOOD._replace(job_id="too")])
         assert (applied.applied, applied.malformed) == (2, 1)
-        assert client.hkeys(KEYS.of("p1").jobs) == [b"good", b"too"]
+        assert set(client.hkeys(KEYS.of("p1").jobs)) == {b"good", b"too"}
         assert Reader(client, Settings()).totals().dropped == {"malformed": 1}
 
 
