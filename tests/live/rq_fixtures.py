@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import rq.worker
+
 from tests.conftest import RedisServer
 from tests.live.celery_fixtures import ROOT, Run, Signals, environment, wait_for
 
@@ -26,6 +28,11 @@ CLASSES = {
     "spawn": "rq.worker.SpawnWorker",
     "simple": "rq.worker.SimpleWorker",
 }
+if not hasattr(rq.worker, "SpawnWorker"):
+    del CLASSES["spawn"]  # new in RQ 2.2
+FORKING = [kind for kind in CLASSES if kind != "simple"]
+RETURNED_RETRIES = hasattr(rq.worker.Worker, "handle_job_retry")
+"""Whether this RQ takes a returned ``Retry`` for one."""
 
 
 class Worker:

@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RedisServer
-from tests.live.rq_fixtures import Run, Signals, command, produce, rq_worker, wait_for
+from tests.live.rq_fixtures import (
+    CLASSES,
+    FORKING,
+    Run,
+    Signals,
+    command,
+    produce,
+    rq_worker,
+    wait_for,
+)
 
 pytestmark = pytest.mark.live
 
-FORKING = ["fork", "spawn"]
 CLEAN_UP = """
 import time
 from rq.registry import StartedJobRegistry
@@ -180,7 +188,7 @@ def test_a_stopped_job_is_revoked_not_lost(store: RedisServer, tmp_path: Path) -
     assert (counters["revoked_jobs"], counters["failed_jobs"]) == ("1", "0")
 
 
-@pytest.mark.parametrize("kind", ["fork", "spawn", "simple"])
+@pytest.mark.parametrize("kind", list(CLASSES))
 def test_a_burst_worker_leaves_nothing_unwritten(
     store: RedisServer, tmp_path: Path, kind: str
 ) -> None:
