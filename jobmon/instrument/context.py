@@ -13,6 +13,7 @@ import time
 import uuid
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final, cast
 
 from jobmon.model import MANUAL_DISPATCH
@@ -21,31 +22,18 @@ HEADER: Final = "jobmon"
 PROCESS_ID_VARIABLE: Final = "JOB_MONITOR_PROCESS_ID"
 COMMAND_VARIABLE: Final = "JOB_MONITOR_COMMAND"
 _VERSION: Final = 1
-_SHORT: Final = {
-    "job_id": "i",
-    "process_id": "p",
-    "command": "c",
-    "manual": "m",
-    "attempt": "a",
-    "queue": "q",
-    "created_at": "f",
-    "enqueued_at": "e",
-    "eta": "t",
-    "parent_id": "pj",
-    "root_id": "rj",
-    "job_type": "jt",
-    "creation": "tp",
-    "command_span": "ctp",
-    "command_started_at": "t0",
-    "hop": "h",
-    "retry_of": "ro",
-    "job_name": "n",
-}
+_LATEST: Final = 1e12
+"""Unix seconds beyond all that means anything."""
+_decode: Final = json.JSONDecoder().raw_decode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobContext:
-    """What one published message says about itself. Times are Unix seconds, 0 where unknown."""
+    """What one published message says about itself. Times are Unix seconds, 0 where unknown.
+
+    Complete once published, and not changed any more. It is not frozen, as making a frozen one
+    takes ten times as long.
+    """
 
     job_id: str
     process_id: str
@@ -75,12 +63,36 @@ class JobContext:
 
     def encode(self) -> str:
         """Header text: compact JSON without empty members."""
-        members: dict[str, Any] = {"v": _VERSION}
-        for name, short in _SHORT.items():
-            value = getattr(self, name)
-            if value:
-                members[short] = 1 if value is True else value
-        return json.dumps(members, separators=(",", ":"))
+        text = (
+            f'{{"v":{_VERSION},"i":{_quoted(self.job_id)},"p":{_quoted(self.process_id)}'
+            f',"c":{_quoted(self.command)}'
+        )
+        if self.manual:
+            text += ',"m":1'
+        text += f',"a":{self.attempt}'
+        for short, word in (
+            ("q", self.queue),
+            ("pj", self.parent_id),
+            ("rj", self.root_id),
+            ("jt", self.job_type),
+            ("tp", self.creation),
+            ("ctp", self.command_span),
+            ("ro", self.retry_of),
+            ("n", self.job_name),
+        ):
+            if word:
+                text += f',"{short}":{_quoted(word)}'
+        for short, moment in (
+            ("f", self.created_at),
+            ("e", self.enqueued_at),
+            ("t", self.eta),
+            ("t0", self.command_started_at),
+        ):
+            if moment:
+                text += f',"{short}":{moment:.6f}'
+        if self.hop:
+            text += f',"h":{self.hop}'
+        return text + "}"
 
     @classmethod
     def decode(cls, text: object) -> JobContext | None:
@@ -90,36 +102,42 @@ class JobContext:
         if not isinstance(text, str) or len(text) > 4096:
             return None
         try:
-            members = json.loads(text)
-        except ValueError:
-            return None
-        if not isinstance(members, dict):
-            return None
-        found = cast("dict[str, Any]", members)
-        if found.get("v") != _VERSION:
-            return None
-        try:
-            return cls(
+            members, end = _decode(text)
+            if end != len(text) or not isinstance(members, dict):
+                return None
+            found = cast("dict[str, Any]", members)
+            if found.get("v") != _VERSION:
+                return None
+            get = found.get
+            decoded = cls(
                 job_id=str(found["i"]),
                 process_id=str(found["p"]),
                 command=str(found["c"]),
-                manual=bool(found.get("m", False)),
-                attempt=max(1, int(found.get("a", 1))),
-                queue=str(found.get("q", "")),
-                created_at=float(found.get("f", 0.0)),
-                enqueued_at=float(found.get("e", 0.0)),
-                eta=float(found.get("t", 0.0)),
-                parent_id=str(found.get("pj", "")),
-                root_id=str(found.get("rj", "")),
-                job_type=str(found.get("jt", "")),
-                creation=str(found.get("tp", "")),
-                command_span=str(found.get("ctp", "")),
-                command_started_at=float(found.get("t0", 0.0)),
-                hop=int(found.get("h", 0)),
-                retry_of=str(found.get("ro", "")),
-                job_name=str(found.get("n", "")),
+                manual=bool(get("m", False)),
+                attempt=max(1, int(get("a", 1))),
+                queue=str(get("q", "")),
+                created_at=float(get("f", 0.0)),
+                enqueued_at=float(get("e", 0.0)),
+                eta=float(get("t", 0.0)),
+                parent_id=str(get("pj", "")),
+                root_id=str(get("rj", "")),
+                job_type=str(get("jt", "")),
+                creation=str(get("tp", "")),
+                command_span=str(get("ctp", "")),
+                command_started_at=float(get("t0", 0.0)),
+                hop=int(get("h", 0)),
+                retry_of=str(get("ro", "")),
+                job_name=str(get("n", "")),
             )
-        except (KeyError, TypeError, ValueError):
+            moments = (
+                decoded.created_at,
+                decoded.enqueued_at,
+                decoded.eta,
+                decoded.command_started_at,
+            )
+            # NaN compares as false, and a record must not hold what JSON has no word for.
+            return decoded if min(moments) >= 0 and sum(moments) < _LATEST else None
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 
@@ -251,30 +269,35 @@ def published_from_here(
             retry_of=_traceparent(frame) if own else previous.retry_of,
         )
     said = explicit.get()
-    created_at = said.created_at if said is not None and said.created_at else now
-    job_type = said.job_type if said is not None else ""
+    created_at, job_type = now, ""
+    if said is not None:
+        created_at = said.created_at if 0 < said.created_at < now else now
+        job_type = said.job_type
+    inside = frame
+    manual = False
     if said is not None and said.process_id:
-        inside = frame if frame is not None and frame.process_id == said.process_id else None
-        name = said.command or MANUAL_DISPATCH
-        base = JobContext(job_id, said.process_id, name, name == MANUAL_DISPATCH)
+        if frame is not None and frame.process_id != said.process_id:
+            inside = None
+        process_id, command = said.process_id, said.command or MANUAL_DISPATCH
+        manual = command == MANUAL_DISPATCH
     elif frame is not None:
-        inside = frame
-        base = JobContext(job_id, frame.process_id, frame.command, frame.manual)
+        process_id, command, manual = frame.process_id, frame.command, frame.manual
     else:
-        inside = None
-        base = JobContext(
-            job_id, canonical_uuid(job_id) or str(uuid.uuid4()), MANUAL_DISPATCH, True
-        )
+        process_id = canonical_uuid(job_id) or str(uuid.uuid4())
+        command, manual = MANUAL_DISPATCH, True
     parent = frame.job if frame is not None else None
-    return replace(
-        base,
+    return JobContext(
+        job_id,
+        process_id,
+        command,
+        manual,
         queue=queue,
         created_at=created_at,
         enqueued_at=now,
         eta=eta,
-        job_type=job_type,
         parent_id=parent.job_id if parent is not None else "",
         root_id=(parent.root_id or parent.job_id) if parent is not None else job_id,
+        job_type=job_type,
         command_started_at=inside.started_at if inside is not None else 0.0,
         hop=parent.hop + 1 if parent is not None and inside is not None else 0,
     )

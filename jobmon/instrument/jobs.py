@@ -6,32 +6,27 @@ the record and the transition, opens and closes the job's frame and span, and me
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from contextvars import Token
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from jobmon.instrument import context, exceptions, recorder, redaction, spans
+from jobmon.instrument import context, exceptions, record, recorder, spans
 from jobmon.instrument.context import Frame, JobContext
 from jobmon.instrument.memory import PeakMemory
 from jobmon.model import STATUS_OF, Outcome, Stage, Status, Transition
 from jobmon.settings import Settings
 
-RECORD_VERSION: Final = 1
-MAX_RECORD_BYTES: Final = 16 * 1024
-
 Arguments = Callable[[], tuple[object, object]]
 """Gives (args, kwargs) of a job, only when they are going to be recorded."""
 
-_encode: Final = json.JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str
-).encode
+_FAILING: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.RETRIED})
+# Plain numbers: an enumeration's own arithmetic takes a microsecond each time.
+_ENQUEUED, _STARTED, _ENDED, _LOST = map(int, Stage)
+
 _settings: Settings | None = None
-_constants = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,22 +54,16 @@ class Execution:
     span: spans.SpanHandle | None = None
     frame: Frame | None = None
     token: Token[Frame | None] | None = None
-    pid: int = field(default_factory=os.getpid)
+    beginning: str = ""
+    """Its record as far as the start, once it has started in this process."""
+    pid: int = 0
 
 
 def configure(settings: Settings) -> None:
     """Take the settings that records depend on."""
-    global _settings, _constants
+    global _settings
     _settings = settings
-    constants: dict[str, object] = {
-        "host": platform.node(),
-        "app": settings.app,
-        "environment": settings.environment,
-        "release": settings.release,
-        "tags": list(settings.tags),
-        "v": RECORD_VERSION,
-    }
-    _constants = _encode({k: v for k, v in constants.items() if v})[1:].encode()
+    record.configure(settings)
 
 
 def enabled() -> bool:
@@ -89,15 +78,14 @@ def publish_context(
     own = context.published_from_here(job_id, queue, eta=eta, previous=previous)
     if previous is not None:
         return own
-    creation, command_span = spans.creation_context(context.current())
-    return replace(own, creation=creation, command_span=command_span)
+    own.creation, own.command_span = spans.creation_context(context.current())
+    return own
 
 
 def published(execution: Execution) -> None:
     """Record ``pending``: a message of this job is with the broker."""
     ctx = execution.context
-    ready_at = max(ctx.enqueued_at, ctx.eta)
-    _record(execution, Status.PENDING, Stage.ENQUEUED, at=ready_at)
+    _record(execution, Status.PENDING, _ENQUEUED, at=max(ctx.enqueued_at, ctx.eta))
 
 
 def start(execution: Execution, *, measure_memory: bool, open_span: bool = True) -> None:
@@ -128,7 +116,8 @@ def start(execution: Execution, *, measure_memory: bool, open_span: bool = True)
     execution.token = context.enter(frame)
     if execution.span is not None:
         execution.span.activate()
-    _record(execution, Status.PROCESSING, Stage.STARTED, at=execution.started_at)
+    execution.beginning = record.beginning(execution, _queue_seconds(execution))
+    _record(execution, Status.PROCESSING, _STARTED, at=execution.started_at)
     if measure_memory:
         execution.memory = PeakMemory()
         execution.memory.start()
@@ -211,9 +200,9 @@ def _end(
         return
     status = STATUS_OF[outcome]
     now = time.time()
-    stages = Stage.LOST if outcome is Outcome.LOST else Stage.ENDED
+    stages = _LOST if outcome is Outcome.LOST else _ENDED
     if execution.started_at:
-        stages |= Stage.STARTED
+        stages |= _STARTED
     described = (
         exceptions.describe(error, settings, text=error_text)
         if error is not None or error_text
@@ -235,7 +224,7 @@ def _end(
 def _record(
     execution: Execution,
     status: Status,
-    stages: Stage,
+    stages: int,
     *,
     at: float,
     outcome: Outcome | None = None,
@@ -248,57 +237,12 @@ def _record(
     if settings is None or not settings.monitoring.job_correlation_enabled:
         return
     ctx = execution.context
-    queue = execution.queue or ctx.queue
-    queue_time = -1.0
-    if execution.started_at and ctx.enqueued_at:
-        queue_time = max(0.0, execution.started_at - max(ctx.enqueued_at, ctx.eta))
-    record: dict[str, object] = {"queue": queue, "class": execution.job_name}
-    if ctx.job_type:
-        record["job_type"] = ctx.job_type
-    record["command_name"] = ctx.command
-    record["process_id"] = ctx.process_id
-    record["engine"] = execution.engine
-    if ctx.created_at:
-        record["created_at"] = ctx.created_at
-    if ctx.enqueued_at:
-        record["enqueued_at"] = ctx.enqueued_at
-    if ctx.eta:
-        record["eta"] = ctx.eta
-    if execution.started_at:
-        record["started_at"] = execution.started_at
-    if finished_at:
-        record["finished_at"] = finished_at
-    if queue_time >= 0:
-        record["queue_time"] = round(queue_time, 6)
-    if elapsed is not None:
-        record["execution_time"] = round(elapsed, 6)
-    if peak:
-        record["memory_usage"] = peak
+    queue_seconds = _queue_seconds(execution)
+    text = execution.beginning or record.beginning(execution, queue_seconds)
     if outcome is not None:
-        record["outcome"] = str(outcome)
-    if error is not None:
-        record["error"] = error
-    if execution.worker:
-        record["worker"] = execution.worker
-    parent_id = ctx.parent_id or execution.parent_id
-    if parent_id and parent_id != execution.job_id:
-        record["parent_id"] = parent_id
-    root_id = ctx.root_id or execution.root_id
-    if root_id:
-        record["root_id"] = root_id
-    if execution.group_id:
-        record["group_id"] = execution.group_id
-    if execution.span is not None and execution.span.trace_id:
-        record["trace_id"] = execution.span.trace_id
-        record["span_id"] = execution.span.span_id
+        text += record.end(finished_at, elapsed, peak, outcome)
     keep = settings.arguments.record
-    failing = outcome in (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.RETRIED)
-    if execution.arguments is not None and (keep == "all" or (keep == "failed" and failing)):
-        args, kwargs = execution.arguments()
-        record["arguments"] = {
-            "args": redaction.redact(args, settings),
-            "kwargs": redaction.redact(kwargs, settings),
-        }
+    shown = keep == "all" or (keep == "failed" and outcome in _FAILING)
     recorder.record(
         Transition(
             process_id=ctx.process_id,
@@ -306,41 +250,28 @@ def _record(
             manual=ctx.manual,
             job_id=execution.job_id,
             engine=execution.engine,
-            queue=queue,
+            queue=execution.queue or ctx.queue,
             job_name=execution.job_name,
             status=str(status),
             outcome=str(outcome) if outcome is not None else "",
             attempt=ctx.attempt,
             delivery=execution.delivery,
-            stages=int(stages),
+            stages=stages,
             at_ms=int(at * 1000),
             execution_us=int(elapsed * 1_000_000) if elapsed is not None else 0,
-            queue_time_us=int(queue_time * 1_000_000) if queue_time >= 0 else -1,
+            queue_time_us=int(queue_seconds * 1_000_000) if queue_seconds >= 0 else -1,
             peak_memory_bytes=peak,
             error_type=str(error["class"]) if error is not None else "",
-            body=_body(record),
+            body=record.complete(
+                text, error, record.arguments(execution, settings) if shown else ""
+            ),
         )
     )
 
 
-def _body(record: dict[str, object]) -> bytes:
-    """The record from its second member on, at most :data:`MAX_RECORD_BYTES` long.
-
-    What is too long loses its exception first, then its arguments.
-    """
-    room = MAX_RECORD_BYTES - 256 - len(_constants)
-    encoded = _dump(record)
-    for name in ("error", "arguments"):
-        if len(encoded) <= room:
-            break
-        if name == "error" and isinstance(record.get("error"), dict):
-            error: Any = record["error"]
-            record["error"] = {"class": error.get("class", ""), "message": "[truncated]"}
-        else:
-            record.pop(name, None)
-        encoded = _dump(record)
-    return encoded[1:-1] + b"," + _constants
-
-
-def _dump(record: dict[str, object]) -> bytes:
-    return _encode(record).encode("utf-8", "replace")
+def _queue_seconds(execution: Execution) -> float:
+    """From when the attempt could start to when it did; -1 while unknown."""
+    ctx = execution.context
+    if not execution.started_at or not ctx.enqueued_at:
+        return -1.0
+    return max(0.0, execution.started_at - max(ctx.enqueued_at, ctx.eta))

@@ -39,6 +39,9 @@ _DOUBLE: Final = struct.Struct("d")
 
 _settings: Settings | None = None
 _otel: ModuleType | None = None
+# Read once: a look at the environment takes a microsecond, and each job would take several.
+_incoming = ""
+_wanted_by_environment = False
 _skip_flush_until: Any = bytearray(_DOUBLE.size)
 """On the system's monotonic clock. Shared with forked children once :func:`prepare` was called,
 so that a dead collector costs one of them its deadline, not each."""
@@ -141,9 +144,11 @@ class SpanHandle:
 
 
 def configure(settings: Settings) -> None:
-    """Take the settings that spans depend on."""
-    global _settings
+    """Take the settings that spans depend on, and the trace that started this process."""
+    global _settings, _incoming, _wanted_by_environment
     _settings = settings
+    _incoming = os.environ.get(TRACEPARENT_VARIABLE, "")
+    _wanted_by_environment = bool(_incoming) or "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
 
 
 @guarded
@@ -205,6 +210,8 @@ def start_job(execution: Execution) -> SpanHandle | None:
             if len(ctx.creation) == _TRACEPARENT_LENGTH
             else None
         )
+    if not ctx.creation and otel.sdk() is None:
+        return None
     now = execution.started_at or time.time()
     relation = settings.otel.trace_relation
     if relation == "auto":
@@ -304,7 +311,7 @@ def _creation_context(frame: Frame | None) -> tuple[str, str]:
     own = frame.span if frame is not None else None
     incoming = ""
     if frame is None or (frame.job is None and own is None):
-        incoming = os.environ.get(TRACEPARENT_VARIABLE, "")
+        incoming = _incoming
     creation, recording = otel.current() if otel is not None else ("", False)
     if not creation:
         # A thread of the user's own has no current span; the frame it belongs to has one.
@@ -368,11 +375,7 @@ def _attributes(execution: Execution, now: float) -> dict[str, Any]:
 
 def _used() -> Any:
     """The module that calls the API, if anybody in this process has a use for it."""
-    if _otel is None and (
-        "opentelemetry.trace" in sys.modules
-        or TRACEPARENT_VARIABLE in os.environ
-        or "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
-    ):
+    if _otel is None and ("opentelemetry.trace" in sys.modules or _wanted_by_environment):
         _load()
     return _otel
 

@@ -323,6 +323,7 @@ def test_the_environments_trace_is_continued(
 ) -> None:
     monkeypatch.setenv("TRACEPARENT", INCOMING)
     monkeypatch.setenv("BAGGAGE", "tenant=7")
+    configured()
     otel._environment.cache_clear()
     inherited = Frame(RUN, "data:process")
     assert spans.creation_context(inherited) == (INCOMING, INCOMING)

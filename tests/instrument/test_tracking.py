@@ -124,7 +124,7 @@ def test_a_celery_task_class_links_its_job_and_knows_itself(store: RedisServer) 
     (job,) = told(store)
     assert (job["process_id"], job["command"], job["type"]) == (RUN, "data:process", "nightly")
     assert job["created"] == record["created_at"] <= record["enqueued_at"]
-    assert job["started"] == job["again"] == record["started_at"]
+    assert job["started"] == job["again"] == pytest.approx(record["started_at"], abs=1e-6)
     assert job["queue_time"] == pytest.approx(job["started"] - job["created"])
 
 

@@ -97,9 +97,8 @@ def test_a_record_says_where_and_when_the_job_ran(run: Run, pool: str) -> None:
 def test_peak_memory_is_the_jobs_own(run: Run, pool: str) -> None:
     if pool != "threads":
         (large,) = run.named("allocate")
-        assert all(
-            large["memory_usage"] - job["memory_usage"] > 32 << 20 for job in run.named("add")
-        )
+        others = [job["memory_usage"] for job in run.named("add")]
+        assert large["memory_usage"] - max(others) > 32 << 20, others
 
 
 def test_a_failure_keeps_its_frames_and_arguments(run: Run) -> None:
