@@ -29,6 +29,8 @@ P, S, L, RT, RV, F, C = (
     *(Status.PENDING, Status.PROCESSING, Status.LOST, Status.RETRYING, Status.REVOKED),
     *(Status.FAILED, Status.COMPLETED),
 )
+pytestmark = pytest.mark.timeout(1800 if SOAK > 1 else 180)
+
 Life = list[tuple[Status, int, int]]
 """(status, attempt, delivery) in the order in which they happened."""
 LIVES: dict[str, Life] = {
