@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -40,7 +40,7 @@ def tables(
         if not rows:
             continue
         lines += [
-            f"**{title}**: CPU µs per job, the least of {len(rounds)} rounds of {jobs[engine]} jobs",
+            f"**{title}**: CPU µs per job, least of {len(rounds)} rounds of {jobs[engine]} jobs",
             "",
             "| row | worker | producer | Redis | total | over bare [90 %] |",
             "|---|--:|--:|--:|--:|--:|",
@@ -73,10 +73,12 @@ def tables(
 
 def conditions() -> dict[str, str]:
     """Machine, versions and date."""
-    server = subprocess.run([store_binary(), "--version"], capture_output=True, text=True)
+    server = subprocess.run(
+        [store_binary(), "--version"], capture_output=True, check=True, text=True
+    )
     words = server.stdout.split()
     found = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} × {_processor()}, Linux {platform.release()}",
         "CPython": platform.python_version(),
         words[0]: next((word[2:] for word in words if word.startswith("v=")), "?"),

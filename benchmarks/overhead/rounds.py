@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,25 @@ class Cost:
         return self.worker + self.producer + self.redis
 
 
+@contextlib.contextmanager
+def server(folder: Path) -> Iterator[int]:
+    """A Redis on a free port, until the block is left."""
+    port = free_port()
+    with (folder / "redis.log").open("wb") as log:
+        process = subprocess.Popen(_server(port), cwd=folder, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        with redis.Redis(port=port) as client:
+            while not _answers(client):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise BenchmarkError((folder / "redis.log").read_text())
+                time.sleep(0.02)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 class Receiver:
     """The process that spans go to."""
 
@@ -71,6 +90,8 @@ class Receiver:
         """End it."""
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Stage:
@@ -92,12 +113,14 @@ class Stage:
             "OTEL_BSP_SCHEDULE_DELAY": str(_SPAN_DELAY_MS),
         }
         self._running: list[subprocess.Popen[bytes]] = []
-        self._redis = self._start(
-            [store_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        )
+        self._port = port
         self._client = redis.Redis(port=port)
-        self._await(self._answers, _START_SECONDS)
-        self._worker = self._start([sys.executable, "-m", *_worker(row)])
+
+    def start(self) -> None:
+        """Start all; ends when the producer is ready."""
+        self._redis = self._start(_server(self._port))
+        self._await(lambda: _answers(self._client), _START_SECONDS)
+        self._worker = self._start([sys.executable, "-m", *_worker(self.row)])
         self._producer = self._start(
             [sys.executable, "-m", "benchmarks.overhead.producer"], pipes=True
         )
@@ -131,28 +154,28 @@ class Stage:
 
     def completed(self) -> int:
         """Jobs that jobmon's store knows to have succeeded."""
-        store = redis.Redis(port=self._client.get_connection_kwargs()["port"], db=1)
-        runs = store.scan_iter("jobmon:command:metrics:overhead:publish:*")
-        return sum(int(store.hget(run, "success_jobs") or 0) for run in runs)
+        with redis.Redis(port=self._port, db=1) as store:
+            runs = store.scan_iter("jobmon:command:metrics:overhead:publish:*")
+            return sum(int(store.hget(run, "success_jobs") or 0) for run in runs)
 
     def await_completed(self, jobs: int) -> None:
         """Raise unless jobmon has recorded so many jobs."""
-        self._await(lambda: self.completed() == jobs, _CATCH_UP_SECONDS)
+        try:
+            self._await(lambda: self.completed() == jobs, _CATCH_UP_SECONDS)
+        except BenchmarkError as error:
+            error.add_note(f"jobmon recorded {self.completed()} of {jobs} jobs")
+            raise
 
     def stop(self) -> None:
         """End all, and what they forked."""
         self._client.close()
-        for process in (self._producer, self._worker):
-            if process.stdin is not None:
-                process.stdin.close()
-            process.terminate()
         for process in reversed(self._running):
-            if process is not self._redis:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(15)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def _start(self, command: list[str], *, pipes: bool = False) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
@@ -181,13 +204,7 @@ class Stage:
         if said != expected:
             raise BenchmarkError(f"{self.row.key}: the producer said {said!r}: {self._log()}")
 
-    def _answers(self) -> bool:
-        with contextlib.suppress(redis.RedisError):
-            return bool(self._client.ping())
-        return False
-
-    def _await(self, condition: object, seconds: float) -> None:
-        assert callable(condition)
+    def _await(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             self._check()
@@ -212,6 +229,7 @@ def staged(row: Row, receiver: Receiver) -> Iterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="jobmon-benchmark-") as folder:
         stage = Stage(row, receiver, Path(folder))
         try:
+            stage.start()
             yield stage
         finally:
             stage.stop()
@@ -225,6 +243,16 @@ def measure(row: Row, receiver: Receiver, *, jobs: int, warm_up: int) -> Cost:
         if row.jobmon:
             stage.await_completed(warm_up + jobs)
         return cost
+
+
+def _server(port: int) -> list[str]:
+    return [store_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+
+
+def _answers(client: redis.Redis) -> bool:
+    with contextlib.suppress(redis.RedisError):
+        return bool(client.ping())
+    return False
 
 
 def _worker(row: Row) -> list[str]:

@@ -47,9 +47,7 @@ def best(rounds: Rounds, row: str) -> Cost:
 def estimate(rounds: Rounds, number: Callable[[Rounds], float]) -> Estimate:
     """A number, and its interval by resampling whole rounds."""
     draw = random.Random(0)
-    values = sorted(
-        number([draw.choice(rounds) for _ in rounds]) for _ in range(_RESAMPLES)
-    )
+    values = sorted(number([draw.choice(rounds) for _ in rounds]) for _ in range(_RESAMPLES))
     low, high = (values[int(share * (_RESAMPLES - 1))] for share in _INTERVAL)
     return Estimate(number(rounds), low, high)
 
