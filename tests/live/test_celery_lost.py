@@ -139,10 +139,12 @@ def test_a_redelivered_job_runs_again_under_its_run(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with celery_worker(redis_server, tmp_path, "-Q", "late", "--concurrency", "1") as late:
-        body = "killed_once.apply_async((run.id,), queue='late')\n"
-        process_id = command(redis_server, body)
-        run = Run(redis_server, process_id)
-        (job,) = run.ended(1).values()
-        assert (job["attempt"], job["outcome"]) == (1, "completed")
+        body = (
+            "killed_once.apply_async((run.id,), queue='late')\n"
+            "requeue.apply_async((run.id,), queue='late')\n"
+        )
+        run = Run(redis_server, command(redis_server, body))
+        for job in run.ended(2).values():
+            assert (job["attempt"], job["outcome"]) == (1, "completed")
         run.check_counters()
         late.stop()

@@ -10,8 +10,10 @@ import time
 from typing import Any
 
 import jobmon
+from jobmon.demo import tracing
 
 jobmon.instrument()
+tracing.set_up()
 
 import redis  # noqa: E402
 from celery import Celery  # noqa: E402
@@ -158,6 +160,13 @@ def soft_limited_caught() -> str:
 @app.task(time_limit=1)
 def hard_limited() -> None:
     time.sleep(15)
+
+
+@app.task(acks_late=True)
+def requeue(name: str) -> None:
+    """Goes back to the broker once."""
+    if signals.set(f"requeued:{name}", 1, nx=True):
+        raise Reject("again", requeue=True)
 
 
 @app.task
