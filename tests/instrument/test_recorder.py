@@ -475,6 +475,7 @@ say(dict(recorder.stats().dropped))
 # Guests in our thread, and we in theirs
 
 
+@pytest.mark.clock
 def test_exceptions_of_the_hosts_signal_handlers_pass_and_break_nothing(
     script: Callable[..., Script], store: RedisServer
 ) -> None:

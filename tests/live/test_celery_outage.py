@@ -106,6 +106,7 @@ def test_jobs_run_and_arrive_late_while_the_store_hangs(
     run.check_counters()
 
 
+@pytest.mark.clock
 def test_nothing_waits_for_a_store_that_hangs(
     worker: Worker, broker: RedisServer, state: Store
 ) -> None:
@@ -121,6 +122,7 @@ def test_nothing_waits_for_a_store_that_hangs(
         state.resume()
 
 
+@pytest.mark.clock
 def test_no_job_takes_longer_while_the_store_hangs(
     broker: RedisServer, state: Store, tmp_path: Path
 ) -> None:
