@@ -139,6 +139,13 @@ FAMILIES: Final = (
         _by_outcome(lambda series: series.jobs_finished.items()),
     ),
     Family(
+        "jobmon_command_jobs_pending",
+        "gauge",
+        "Jobs of a command's runs that have not ended, waiting or running.",
+        _COMMAND,
+        _known(lambda series: series.open_jobs),
+    ),
+    Family(
         "jobmon_command_jobs_lost_corrected_total",
         "counter",
         "Attempts of a command's jobs counted as lost that turned up again.",

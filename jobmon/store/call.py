@@ -46,7 +46,7 @@ def fixed_keys(keys: Keys) -> list[str]:
         *(keys.job_names, keys.queues, keys.error_types),
         *(keys.job_totals, keys.command_totals, keys.recorder_totals),
         *(keys.unsynced, keys.drained, keys.failed),
-        *(keys.running, keys.finished, keys.finished_by_time),
+        *(keys.running, keys.finished, keys.finished_by_time, keys.open_runs),
     ]
 
 

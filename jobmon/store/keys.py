@@ -164,7 +164,7 @@ TABLE: Final = (
         "sorted set",
         "`<processId>/<jobId>` of a pending or retrying job",
         "when it can start, Unix ms",
-        "none",
+        "entries older than any run's keys are dropped",
         "transition",
     ),
     Key(
@@ -172,7 +172,7 @@ TABLE: Final = (
         "sorted set",
         "`<processId>/<jobId>` of a job that runs",
         "start, Unix ms",
-        "none",
+        "entries older than any run's keys are dropped",
         "transition",
     ),
     Key(
@@ -182,6 +182,14 @@ TABLE: Final = (
         "when its entry of `commands:finished` ends, Unix ms",
         "with the entry",
         "end of a run",
+    ),
+    Key(
+        "runs:open",
+        "sorted set",
+        "name of the `command:metrics:…` key of a run with open jobs",
+        "expiry of that key, Unix ms",
+        "entries past it are dropped",
+        "transition",
     ),
     Key(
         "series:jobs",
@@ -283,6 +291,7 @@ class Keys:
         self.running = prefix + "commands:running"
         self.finished = prefix + "commands:finished"
         self.finished_by_time = prefix + "commands:finished:by-time"
+        self.open_runs = prefix + "runs:open"
         self.unsynced = prefix + "unsynced"
         self.drained = prefix + "drained"
         self.failed = prefix + "jobs:failed"
@@ -300,6 +309,11 @@ class Keys:
     def of(self, process_id: str) -> RunKeys:
         """Every key of a run; the one place that would choose a shard."""
         return RunKeys(self.prefix, process_id)
+
+    def command_of(self, metrics: str) -> str:
+        """The command in the name of a run's counters."""
+        name = metrics.removeprefix(f"{self.prefix}command:metrics:").rpartition(":")[0]
+        return name.replace("%7D", "}").replace("%7B", "{").replace("%25", "%")
 
     def newest_run(self, command: str) -> str:
         """Id of the newest run of a command."""

@@ -221,12 +221,14 @@ class Reader:
         pipeline.scard(keys.job_names)
         pipeline.zcard(keys.queues)
         pipeline.scard(keys.error_types)
-        jobs, job_totals, commands, command_totals, recorder, running, *used = pipeline.execute()
+        pipeline.zrange(keys.open_runs, 0, -1)
+        results = pipeline.execute()
+        jobs, job_totals, commands, command_totals, recorder, running, *used, open_runs = results
         counters = {text(field): number(value) for field, value in recorder.items()}
         lag = counters.get("lag_ms")
         return Totals(
             jobs=job_series(jobs, job_totals, self._sizes(jobs.values())),
-            commands=command_series(commands, command_totals, running),
+            commands=command_series(commands, command_totals, running, self._open_jobs(open_runs)),
             transitions=counters.get("transitions", 0),
             dropped=_family(counters, "dropped"),
             label_overflow=_family(counters, "overflow"),
@@ -250,6 +252,17 @@ class Reader:
         schema, version = self._redis.hmget(self._keys.meta, "schema", "clock")
         written = number(schema)
         return Meta(written, number(version), written <= SCHEMA_VERSION)
+
+    def _open_jobs(self, open_runs: list[bytes]) -> dict[str, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for metrics in open_runs:
+            pipeline.hmget(metrics, "job_count", "success_jobs", "failed_jobs", "revoked_jobs")
+        found: dict[str, int] = {}
+        for metrics, counts in zip(open_runs, pipeline.execute(), strict=True):
+            command = self._keys.command_of(text(metrics))
+            jobs, *ended = map(number, counts)
+            found[command] = found.get(command, 0) + max(0, jobs - sum(ended))
+        return found
 
     def _now(self) -> float:
         seconds, micros = self._redis.time()

@@ -149,6 +149,8 @@ class CommandSeries:
     running: int
     """Gauge: runs open now."""
     oldest_running_start: float | None
+    open_jobs: int
+    """Gauge: jobs of its runs that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ def command_series(
     series: Mapping[bytes, bytes],
     totals: Mapping[bytes, bytes],
     running: Iterable[bytes],
+    open_jobs: Mapping[str, int],
 ) -> list[CommandSeries]:
     """Every command's series, in the order of their names.
 
@@ -112,6 +113,7 @@ def command_series(
         series: ``series:commands``.
         totals: ``totals:commands``.
         running: The values of ``commands:running``.
+        open_jobs: By command, how many jobs have not ended.
     """
     fields_of = by_series(totals)
     numbers = {text(name): text(raw) for name, raw in series.items()}
@@ -123,6 +125,10 @@ def command_series(
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             continue
         open_runs.setdefault(command if command in numbers else OTHER, []).append(started)
+    unended: dict[str, int] = {}
+    for command, count in open_jobs.items():
+        label = command if command in numbers else OTHER
+        unended[label] = unended.get(label, 0) + count
     found: list[CommandSeries] = []
     for command, own in sorted(numbers.items()):
         fields = fields_of.get(own, Fields())
@@ -144,6 +150,7 @@ def command_series(
                 last_run_failed=None if failed is None else failed != 0,
                 running=len(starts),
                 oldest_running_start=min((at for at in starts if at > 0), default=None),
+                open_jobs=unended.get(command, 0),
             )
         )
     return found

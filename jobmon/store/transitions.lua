@@ -10,6 +10,7 @@
 --   8 totals:jobs        9 totals:commands  10 totals:recorder
 --  11 unsynced          12 drained          13 jobs:failed
 --  14 commands:running  15 commands:finished                    16 commands:finished:by-time
+--  17 runs:open
 -- KEYS of a run, at the index its items name
 --   +0 command:<processId>:jobs     +1 command:metrics:<command>:<processId>
 --   +2 command:<processId>:attempts +3 command:<processId>:unsynced  +4 command-pid-map:<command>
@@ -785,6 +786,13 @@ for _, run in ipairs(run_order) do
     if numbers.failed_jobs > 0 then ttl = max(ttl, failed_ttl) end
     run.expires = now_ms + ttl
     if open > 0 then run.expires = max(run.expires, numbers.latest_ready_ms + tracking_ttl) end
+    local metrics = KEYS[run.at + 1]
+    if open > 0 then
+      push(zadd, KEYS[17], int(run.expires))
+      push(zadd, KEYS[17], metrics)
+    else
+      push(zrem, KEYS[17], metrics)
+    end
     if run.unsynced then
       push(zadd, KEYS[11], version_text)
       push(zadd, KEYS[11], run.process_id)
@@ -854,6 +862,13 @@ local age_ms = failed_ttl + INDEX_MARGIN_MS
 old_members(KEYS[11], now_us - age_ms * 1000)
 old_members(KEYS[12], now_us - age_ms * 1000)
 old_members(KEYS[13], now_ms - age_ms)
+old_members(KEYS[17], now_ms)
+-- What waits or runs for longer than any run lives without a change has lost its record.
+local forgotten_ms = now_ms - max(tracking_ttl, failed_ttl) - INDEX_MARGIN_MS
+for _, series in pairs(series_of) do
+  old_members(ARGV[4] .. series, forgotten_ms)
+  old_members(ARGV[5] .. series, forgotten_ms)
+end
 if #finished_adds > 0 then
   call('HLEN', KEYS[15])
   finished_trims = call('ZRANGEBYSCORE', KEYS[16], '-inf', int(now_ms), 'LIMIT', 0, TRIM_LIMIT)

@@ -85,3 +85,16 @@ def test_jobs_are_counted_under_their_command_whatever_their_name(
     assert sampled(name, **COMMAND, outcome="completed") == 3
     assert sampled(name, **COMMAND, outcome="failed") == 0
     assert sampled(name, **COMMAND, outcome="timed_out") == 1
+
+
+def test_jobs_that_have_not_ended_are_pending_under_their_command(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    name = "jobmon_command_jobs_pending"
+    run = recorded.run()
+    waiting = run.job()
+    run.jobs(1, Outcome.COMPLETED)
+    recorded.run().job()
+    assert sampled(name, **COMMAND) == 2
+    recorded.write(run.ended(waiting))
+    assert sampled(name, **COMMAND) == 1

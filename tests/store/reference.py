@@ -451,6 +451,9 @@ def check(reference: Reference, found: Snapshot) -> None:
         unsynced = {m.decode(): s for m, s in value(keys.unsynced, [])}
         assert process_id in unsynced or not run.unsynced_run
         assert process_id in reference.gone or (process_id in unsynced) == run.unsynced_run
+        open_runs = {m.decode(): int(s) for m, s in value(keys.open_runs, [])}
+        assert (metrics in open_runs) == (run.open > 0)
+        assert abs(open_runs.get(metrics, expires) - expires) < 50
         drained = {m.decode() for m, _ in value(keys.drained, [])}
         assert process_id in drained or not run.to_drain
         assert process_id in reference.gone or (process_id in drained) == run.to_drain
@@ -518,7 +521,7 @@ def check(reference: Reference, found: Snapshot) -> None:
         *(keys.meta, keys.job_series, keys.command_series, keys.error_series, keys.job_names),
         *(keys.queues, keys.error_types, keys.job_totals, keys.command_totals),
         *(keys.recorder_totals, keys.unsynced, keys.drained, keys.failed, keys.running),
-        *(keys.finished, keys.finished_by_time, *indexes),
+        *(keys.finished, keys.finished_by_time, keys.open_runs, *indexes),
     }
     for name, (_, expires_ms) in found.items():
         if name in forever:

@@ -128,6 +128,20 @@ def test_old_entries_of_the_indexes_are_trimmed_and_counted(store: RedisServer) 
         assert reader.totals().expired_unsynced == 2
 
 
+def test_jobs_whose_records_are_long_gone_leave_the_gauges(store: RedisServer) -> None:
+    long_ago_ms = NOW_MS - (172_800 + 3_600) * 1000 - 100_000
+    with store.client() as client:
+        writer, reader = Writer(client, Settings()), Reader(client, Settings())
+        writer.apply([transition("p1", "a", Status.PENDING)])
+        client.zadd(KEYS.pending(1), {"old1/a": long_ago_ms, "old1/b": NOW_MS - 1000})
+        client.zadd(KEYS.open_runs, {KEYS.of("old1").metrics("gone"): NOW_MS - 1000})
+        writer.apply([transition("p1", "b", Status.PENDING)])
+        members = client.zrange(KEYS.pending(1), 0, -1)
+        assert sorted(members) == [b"old1/b", b"p1/a", b"p1/b"]
+        assert client.zrange(KEYS.open_runs, 0, -1) == [OWN.metrics(RUNS["p1"]).encode()]
+        assert [one.open_jobs for one in reader.totals().commands] == [2]
+
+
 def test_finished_runs_age_out_by_entry(store: RedisServer) -> None:
     with store.client() as client:
         writer, reader = Writer(client, Settings()), Reader(client, Settings())

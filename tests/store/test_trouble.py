@@ -151,7 +151,7 @@ FIXED = [
     *(KEYS.meta, KEYS.job_series, KEYS.command_series, KEYS.error_series, KEYS.job_names),
     *(KEYS.queues, KEYS.error_types, KEYS.job_totals, KEYS.command_totals, KEYS.recorder_totals),
     *(KEYS.unsynced, KEYS.drained, KEYS.failed, KEYS.running, KEYS.finished),
-    *(KEYS.finished_by_time, KEYS.pending(1), KEYS.newest_run(RUNS["p1"])),
+    *(KEYS.finished_by_time, KEYS.open_runs, KEYS.pending(1), KEYS.newest_run(RUNS["p1"])),
 ]
 OWN = KEYS.of("p1")
 OF_RUN = [OWN.jobs, OWN.metrics(RUNS["p1"]), OWN.attempts, OWN.unsynced]
