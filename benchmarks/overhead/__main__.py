@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.overhead import report
 from benchmarks.overhead.rounds import Cost, Receiver, measure
 from benchmarks.overhead.rows import ROWS
+from benchmarks.overhead.statistics import mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,10 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=4000, help="Celery jobs per round")
     parser.add_argument("--rq-jobs", type=int, default=400, help="RQ jobs per round")
+    parser.add_argument("--turns", type=int, default=4, help="of each row in a round")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--quick", action="store_true", help="2 small rounds: does it run?")
     parser.add_argument("--no-hooks", action="store_true", help="leave out the hooks alone")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the rows")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the turns")
     parser.add_argument("--json", type=Path, help="write every round there")
     parser.add_argument("--page", type=Path, help="write the tables between the page's markers")
     chosen = parser.parse_args(arguments)
@@ -40,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = {
             "conditions": report.conditions(),
             "jobs": {"celery": chosen.jobs, "rq": chosen.rq_jobs},
-            "rounds": [{row: asdict(cost) for row, cost in one.items()} for one in rounds],
+            "rounds": [
+                {row: [asdict(cost) for cost in turns] for row, turns in one.items()}
+                for one in rounds
+            ],
             "hooks": hooks,
             "targets": [asdict(t) | {"met": t.met} for t in report.targets(rounds)],
         }
@@ -50,27 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if chosen.quick or all(t.met for t in report.targets(rounds)) else 1
 
 
-def _measure(chosen: argparse.Namespace) -> list[dict[str, Cost]]:
+def _measure(chosen: argparse.Namespace) -> list[dict[str, list[Cost]]]:
     order = random.Random(chosen.seed)
     began = time.monotonic()
-    rounds: list[dict[str, Cost]] = []
+    rounds: list[dict[str, list[Cost]]] = []
     receiver = Receiver()
     try:
         for number in range(1, chosen.rounds + 1):
-            rows = list(chosen.rows)
-            order.shuffle(rows)
-            measured: dict[str, Cost] = {}
-            for key in rows:
-                jobs = chosen.jobs if ROWS[key].engine == "celery" else chosen.rq_jobs
-                cost = measure(ROWS[key], receiver, jobs=jobs, warm_up=max(10, jobs // 10))
-                measured[key] = cost
-                print(
-                    f"{time.monotonic() - began:6.0f} s  {number}/{chosen.rounds}  {key:20}"
-                    f"{cost.total:8.0f} µs a job",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            measured: dict[str, list[Cost]] = {}
+            for engine, jobs in (("celery", chosen.jobs), ("rq", chosen.rq_jobs)):
+                rows = [ROWS[key] for key in chosen.rows if ROWS[key].engine == engine]
+                if rows:
+                    measured |= measure(rows, receiver, order, jobs=jobs, turns=chosen.turns)
             rounds.append(measured)
+            took = f"{time.monotonic() - began:5.0f} s, round {number} of {chosen.rounds}: "
+            totals = ", ".join(f"{key} {mean(turns).total:.0f}" for key, turns in measured.items())
+            print(f"{took}{totals} µs a job", file=sys.stderr, flush=True)
     finally:
         receiver.stop()
     return rounds

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.overhead.rows import ROWS
-from benchmarks.overhead.statistics import Estimate, Rounds, added_by, best, estimate, targets
+from benchmarks.overhead.statistics import (
+    Estimate,
+    Rounds,
+    added_by,
+    best,
+    estimate,
+    targets,
+    typical_share,
+)
 from jobmon.demo.processes import store_binary
 
 __all__ = ["conditions", "tables", "targets", "write_page"]
@@ -42,20 +50,21 @@ def tables(
         lines += [
             f"**{title}**: CPU µs per job, least of {len(rounds)} rounds of {jobs[engine]} jobs",
             "",
-            "| row | worker | producer | Redis | total | over bare [90 %] |",
-            "|---|--:|--:|--:|--:|--:|",
+            "| row | worker | producer | Redis | total | over bare [90 %] | median of turns |",
+            "|---|--:|--:|--:|--:|--:|--:|",
         ]
         bare = f"{engine}:bare"
         for key in rows:
             cost = best(rounds, key)
-            over = ""
+            over = typical = ""
             if bare in rows and key != bare:
                 over = _shown(estimate(rounds, added_by(key, bare)), "+.0f")
                 if engine == "rq":
                     over += f" = {cost.total / best(rounds, bare).total - 1:+.1%}"
+                typical = f"{typical_share(rounds, key, bare):+.1%}"
             lines.append(
                 f"| {ROWS[key].title} | {cost.worker:.0f} | {cost.producer:.0f} "
-                f"| {cost.redis:.0f} | {cost.total:.0f} | {over} |"
+                f"| {cost.redis:.0f} | {cost.total:.0f} | {over} | {typical} |"
             )
         lines.append("")
     if hooks:

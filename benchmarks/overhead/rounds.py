@@ -1,16 +1,17 @@
-"""One row once: fresh server, worker and producer; warm up, measure, stop."""
+"""One round: for each row a fresh server, worker and producer, which then take turns."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from benchmarks.overhead.rows import ROW_VARIABLE, Row
 from jobmon.demo.processes import free_port, store_binary
 
 ROOT: Final = Path(__file__).parents[2]
-SETTLE_SECONDS: Final = 1.5
+SETTLE_SECONDS: Final = 1.2
 """From the last job to the reading of the CPU: what is batched goes out in this time."""
 _SPAN_DELAY_MS: Final = 1000
 _START_SECONDS: Final = 60.0
@@ -117,13 +118,16 @@ class Stage:
         self._client = redis.Redis(port=port)
 
     def start(self) -> None:
-        """Start all; ends when the producer is ready."""
+        """Start all; :meth:`ready` waits for them."""
         self._redis = self._start(_server(self._port))
         self._await(lambda: _answers(self._client), _START_SECONDS)
         self._worker = self._start([sys.executable, "-m", *_worker(self.row)])
         self._producer = self._start(
             [sys.executable, "-m", "benchmarks.overhead.producer"], pipes=True
         )
+
+    def ready(self) -> None:
+        """Wait until the producer can publish."""
         self._told("ready")
 
     def run(self, jobs: int) -> Cost:
@@ -223,26 +227,42 @@ class Stage:
         return "\n" + "\n".join(text.splitlines()[-20:])
 
 
-@contextlib.contextmanager
-def staged(row: Row, receiver: Receiver) -> Iterator[Stage]:
-    """A row's processes, running; stopped on leaving the block."""
-    with tempfile.TemporaryDirectory(prefix="jobmon-benchmark-") as folder:
-        stage = Stage(row, receiver, Path(folder))
-        try:
+def measure(
+    rows: Sequence[Row], receiver: Receiver, order: random.Random, *, jobs: int, turns: int
+) -> dict[str, list[Cost]]:
+    """CPU per job in fresh processes: of each row as many costs as it had turns.
+
+    All rows' processes live at the same time and work in turns, in random order, so that what
+    else the machine does strikes all rows alike.
+
+    Args:
+        rows: What to compare.
+        receiver: Where spans go.
+        order: Of the turns.
+        jobs: Of each row, over all turns.
+        turns: Of each row.
+    """
+    found: dict[str, list[Cost]] = {row.key: [] for row in rows}
+    each = jobs // turns
+    with contextlib.ExitStack() as stack:
+        stages: list[Stage] = []
+        for row in rows:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobmon-benchmark-"))
+            stage = Stage(row, receiver, Path(folder))
+            stack.callback(stage.stop)
             stage.start()
-            yield stage
-        finally:
-            stage.stop()
-
-
-def measure(row: Row, receiver: Receiver, *, jobs: int, warm_up: int) -> Cost:
-    """CPU per job of a row, in fresh processes."""
-    with staged(row, receiver) as stage:
-        stage.run(warm_up)
-        cost = stage.run(jobs)
-        if row.jobmon:
-            stage.await_completed(warm_up + jobs)
-        return cost
+            stages.append(stage)
+        for stage in stages:
+            stage.ready()
+            stage.run(max(10, jobs // 10))
+        for _ in range(turns):
+            order.shuffle(stages)
+            for stage in stages:
+                found[stage.row.key].append(stage.run(each))
+        for stage in stages:
+            if stage.row.jobmon:
+                stage.await_completed(max(10, jobs // 10) + turns * each)
+    return found
 
 
 def _server(port: int) -> list[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.overhead.rounds import Cost
 
+PARTS: Final = ("worker", "producer", "redis")
 _RESAMPLES: Final = 2000
 _INTERVAL: Final = (0.05, 0.95)
 
-Rounds = Sequence[Mapping[str, Cost]]
-"""Per round, the cost of each row by its key."""
+Rounds = Sequence[Mapping[str, Sequence[Cost]]]
+"""Per round, what each row cost, by its key, in each of its turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,21 @@ class Target:
 
 def best(rounds: Rounds, row: str) -> Cost:
     """The round in which a row cost least: noise only ever adds."""
-    return min((one[row] for one in rounds), key=lambda cost: cost.total)
+    return min((mean(one[row]) for one in rounds), key=lambda cost: cost.total)
+
+
+def mean(turns: Sequence[Cost]) -> Cost:
+    """What a row cost in one round."""
+    return Cost(*(statistics.fmean(getattr(one, part) for one in turns) for part in PARTS))
+
+
+def typical_share(rounds: Rounds, row: str, base: str) -> float:
+    """Median over all turns of what a row costs above another's turn beside it, as a share."""
+    return statistics.median(
+        one.total / beside.total - 1
+        for each in rounds
+        for one, beside in zip(each[row], each[base], strict=True)
+    )
 
 
 def estimate(rounds: Rounds, number: Callable[[Rounds], float]) -> Estimate:

@@ -46,11 +46,11 @@ def test_a_tree_counts_the_living_and_the_reaped_once() -> None:
 
 
 def test_targets_compare_the_minima() -> None:
-    def costs(bare: float, own: float, events: float) -> dict[str, Cost]:
+    def costs(bare: float, own: float, events: float) -> dict[str, list[Cost]]:
         return {
-            "celery:bare": Cost(bare, 0, 0),
-            "celery:jobmon": Cost(bare, own, 0),
-            "celery:events": Cost(bare, 0, events),
+            "celery:bare": [Cost(bare - 10, 0, 0), Cost(bare + 10, 0, 0)],
+            "celery:jobmon": [Cost(bare, own, 0)] * 2,
+            "celery:events": [Cost(bare, 0, events)] * 2,
         }
 
     rounds = [costs(100, 30, 200), costs(150, 90, 400), costs(120, 20, 100)]
@@ -69,12 +69,12 @@ def test_every_kind_of_row_runs(tmp_path: Path) -> None:
         "<!-- end of results -->\nafter\n"
     )
     rows = ["celery:jobmon-spans", "celery:events", "rq:jobmon"]
-    options = ["--rounds", "1", "--jobs", "40", "--rq-jobs", "10", "--no-hooks"]
+    options = ["--rounds", "1", "--turns", "2", "--jobs", "40", "--rq-jobs", "10", "--no-hooks"]
     files = ["--json", str(tmp_path / "json"), "--page", str(page)]
     main([*options, *files, "--rows", *rows])
     (measured,) = json.loads((tmp_path / "json").read_text())["rounds"]
     assert set(measured) == set(rows)
-    assert all(cost["worker"] > 0 for cost in measured.values())
+    assert all(len(turns) == 2 and turns[0]["worker"] > 0 for turns in measured.values())
     assert page.read_text().startswith("before\n")
     assert "old" not in page.read_text()
     assert "| Celery's own events (`-E`) |" in page.read_text()
