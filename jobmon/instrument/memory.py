@@ -12,8 +12,15 @@ except ImportError:  # Windows
     resource = None
 
 _CLEAR_REFS: Final = "/proc/self/clear_refs"
+_STATUS: Final = "/proc/self/status"
+_PEAK: Final = b"VmHWM:"
 _RESET_PEAK: Final = b"5"
 _UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+_STARTED_AS: Final = os.getpid()
+_MARGIN_BYTES: Final = 1024 * 1024
+
+_inherits_peak: bool | None = None
+"""Whether this program's ``ru_maxrss`` is that of the process that started it, None unknown."""
 
 
 class PeakMemory:
@@ -22,6 +29,9 @@ class PeakMemory:
     Linux: writing 5 to ``clear_refs`` sets the peak back to what is resident now, in
     ``getrusage`` too, and needs no privilege on oneself. The file is opened each time: a kept
     descriptor would mean the parent after a fork, and anything at all after the host closed it.
+
+    What was started by a large process keeps that one's peak as the floor of ``getrusage``: the
+    kernel carries it over ``execve``, not over ``fork``. There ``status`` is read, for 20 µs.
     """
 
     __slots__ = ("_pid", "lifetime")
@@ -33,14 +43,35 @@ class PeakMemory:
 
     def start(self) -> None:
         """Forget earlier peaks."""
+        global _inherits_peak
         self._pid = os.getpid()
         self.lifetime = not _reset()
+        if _inherits_peak is None and self._pid == _STARTED_AS and not self.lifetime:
+            own = _from_status()
+            _inherits_peak = 0 < own < _from_usage() - _MARGIN_BYTES
 
     def stop(self) -> int:
         """Peak in bytes; 0 where it is unknown or another process asks."""
-        if resource is None or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return 0
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+        if _inherits_peak and self._pid == _STARTED_AS:
+            return _from_status() or _from_usage()
+        return _from_usage()
+
+
+def _from_usage() -> int:
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+
+
+def _from_status() -> int:
+    try:
+        with open(_STATUS, "rb") as file:
+            found = next((line for line in file if line.startswith(_PEAK)), b"")
+        return int(found.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _reset() -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,40 @@ def test_a_forked_child_measures_itself() -> None:
     assert inherited == 0
     assert large - small > 50 * MIB
     assert ours.stop() > 0
+
+
+@linux
+def test_a_program_started_by_a_large_process_measures_itself() -> None:
+    """The kernel carries the starter's peak over ``execve`` into ``getrusage``."""
+    program = """
+import sys
+block = bytearray(b"x") * (300 << 20)
+if len(sys.argv) > 1:
+    import os
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+    measuring = """
+from jobmon.instrument.memory import PeakMemory
+for _ in range(2):
+    peak = PeakMemory()
+    peak.start()
+    block = bytearray(b"x") * (64 << 20)
+    del block
+    print(peak.stop())
+    peak.start()
+    print(peak.stop())
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program, measuring],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    large, small, large_again, small_again = map(int, said.split())
+    assert 64 * MIB < min(large, large_again) <= max(large, large_again) < 200 * MIB
+    assert max(small, small_again) < 60 * MIB
 
 
 def test_without_clear_refs_the_lifetime_peak_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
