@@ -108,10 +108,14 @@ def _begin(name: str, source: str | None, program: Sequence[str]) -> Run | None:
 
 def _attached(variables: dict[str, str], began: Run) -> dict[str, str]:
     try:
-        from jobmon.instrument.context import COMMAND_VARIABLE, PROCESS_ID_VARIABLE
+        from jobmon.instrument import context
 
         span = began.frame.span
-        run = {PROCESS_ID_VARIABLE: began.id, COMMAND_VARIABLE: began.name}
+        run = {
+            context.PROCESS_ID_VARIABLE: began.id,
+            context.COMMAND_VARIABLE: began.name,
+            context.STARTED_AT_VARIABLE: str(began.started_at),
+        }
         if span is not None and span.traceparent:
             carrier: dict[str, Any] = {}
             from jobmon.instrument import spans

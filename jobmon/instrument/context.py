@@ -21,6 +21,7 @@ from jobmon.model import MANUAL_DISPATCH
 HEADER: Final = "jobmon"
 PROCESS_ID_VARIABLE: Final = "JOB_MONITOR_PROCESS_ID"
 COMMAND_VARIABLE: Final = "JOB_MONITOR_COMMAND"
+STARTED_AT_VARIABLE: Final = "JOB_MONITOR_STARTED_AT"
 _VERSION: Final = 1
 _LATEST: Final = 1e12
 """Unix seconds beyond all that means anything."""
@@ -229,7 +230,13 @@ def _inherited_run() -> Frame | None:
         _inherited_read = True
         process_id = canonical_uuid(os.environ.get(PROCESS_ID_VARIABLE, ""))
         if process_id:
-            _inherited = Frame(process_id, os.environ.get(COMMAND_VARIABLE) or MANUAL_DISPATCH)
+            try:
+                started_at = float(os.environ.get(STARTED_AT_VARIABLE, ""))
+            except ValueError:
+                started_at = 0.0
+            command = os.environ.get(COMMAND_VARIABLE) or MANUAL_DISPATCH
+            manual = command == MANUAL_DISPATCH
+            _inherited = Frame(process_id, command, manual, started_at=started_at)
     return _inherited
 
 

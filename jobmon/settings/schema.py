@@ -30,7 +30,12 @@ S = TypeVar("S")
 
 ENV_PREFIX: Final = "JOB_MONITOR_"
 OWN_VARIABLES: Final = frozenset(
-    {"JOB_MONITOR_COMMAND", "JOB_MONITOR_CONFIG", "JOB_MONITOR_PROCESS_ID"}
+    {
+        "JOB_MONITOR_COMMAND",
+        "JOB_MONITOR_CONFIG",
+        "JOB_MONITOR_PROCESS_ID",
+        "JOB_MONITOR_STARTED_AT",
+    }
 )
 """Variables with our prefix that are no settings."""
 
