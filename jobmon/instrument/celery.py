@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -125,7 +125,7 @@ def on_publishing(
     running, previous = _previous(job_id, headers)
     queue = _queue(exchange, routing_key, declare)
     eta = _eta(fields.get("eta"))
-    with tracking.said_by(headers) if tracking.HEADER in headers else nullcontext():
+    with _surroundings(headers):
         own = jobs.publish_context(job_id, queue, eta=eta, previous=previous)
     headers[HEADER] = own.encode()
     spans.inject(headers, own.creation)
@@ -158,6 +158,31 @@ def on_published(headers: dict[str, Any], **_: Any) -> None:
                 publish.replaces.republished = publish.execution.context
             jobs.published(publish.execution)
             return
+
+
+def _surroundings(headers: dict[str, Any]) -> AbstractContextManager[object]:
+    """What a message belongs to besides what runs here."""
+    if tracking.HEADER in headers:
+        return tracking.said_by(headers)
+    if headers.get("parent_id") and context.entered() is None:
+        request = _request_being_reported(headers["parent_id"])
+        if request is not None:
+            return _inside_of(request)
+    return nullcontext()
+
+
+@contextmanager
+def _inside_of(request: Any) -> Generator[None]:
+    """Publish errbacks for the job whose child died: Celery sends them from the main process."""
+    own = _execution(request.id, request.task.name, request.request_dict).context
+    frame = Frame(
+        own.process_id, own.command, own.manual, started_at=own.command_started_at, job=own
+    )
+    token = context.enter(frame)
+    try:
+        yield
+    finally:
+        context.leave(frame, token)
 
 
 def _previous(job_id: str, headers: dict[str, Any]) -> tuple[Frame | None, JobContext | None]:

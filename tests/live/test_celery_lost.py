@@ -113,6 +113,19 @@ def test_a_soft_limit_that_the_job_handles_is_no_failure(
     assert job["outcome"] == "completed"
 
 
+def test_errbacks_of_jobs_whose_child_died_stay_under_the_command(
+    worker: Worker, redis_server: RedisServer
+) -> None:
+    body = "ids = [t.apply_async(link_error=nest.si(0)).id for t in (die, hard_limited)]"
+    run = Run(redis_server, command(redis_server, body))
+    wait_for(lambda: len({job["parent_id"] for job in run.named("nest")}) == 2, "errbacks of both")
+    # Celery sends those of a hard time limit twice.
+    jobs = run.reached(len(run.jobs()), {"completed", "failed", "lost"})
+    parents = {jobs[job["parent_id"]]["outcome"] for job in run.named("nest")}
+    assert parents == {"lost", "timed_out"}
+    run.check_counters()
+
+
 def test_a_job_that_leaves_the_interpreter_is_lost(
     worker: Worker, redis_server: RedisServer
 ) -> None:
