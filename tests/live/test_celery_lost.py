@@ -118,11 +118,15 @@ def test_errbacks_of_jobs_whose_child_died_stay_under_the_command(
 ) -> None:
     body = "ids = [t.apply_async(link_error=nest.si(0)).id for t in (die, hard_limited)]"
     run = Run(redis_server, command(redis_server, body))
-    wait_for(lambda: len({job["parent_id"] for job in run.named("nest")}) == 2, "errbacks of both")
+
+    def parents() -> set[str]:
+        jobs = run.jobs()
+        return {jobs[job["parent_id"]].get("outcome") for job in run.named("nest")}
+
+    wait_for(lambda: parents() == {"lost", "timed_out"}, "errbacks of both")
     # Celery sends those of a hard time limit twice.
-    jobs = run.reached(len(run.jobs()), {"completed", "failed", "lost"})
-    parents = {jobs[job["parent_id"]]["outcome"] for job in run.named("nest")}
-    assert parents == {"lost", "timed_out"}
+    ended = {"completed", "failed", "lost"}
+    wait_for(lambda: ended.issuperset(job["status"] for job in run.jobs().values()), "all ended")
     run.check_counters()
 
 
