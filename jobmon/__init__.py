@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobmon.instrument.commands import Run, command
-    from jobmon.instrument.install import instrument
+    from jobmon.instrument.install import instrument, uninstrument
     from jobmon.instrument.redaction import register as redact
     from jobmon.instrument.tracking import TrackableJob, track
 
     __version__: str
 
-__all__ = ["Run", "TrackableJob", "__version__", "command", "instrument", "redact", "track"]
+__all__ = [
+    "Run",
+    "TrackableJob",
+    "__version__",
+    "command",
+    "instrument",
+    "redact",
+    "track",
+    "uninstrument",
+]
 
 _HOME = {
     "Run": ("jobmon.instrument.commands", "Run"),
@@ -23,6 +32,7 @@ _HOME = {
     "command": ("jobmon.instrument.commands", "command"),
     "redact": ("jobmon.instrument.redaction", "register"),
     "track": ("jobmon.instrument.tracking", "track"),
+    "uninstrument": ("jobmon.instrument.install", "uninstrument"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from jobmon.instrument import commands, jobs, recorder, spans
@@ -49,8 +50,6 @@ def uninstrument() -> None:
         if not _installed:
             return
         _installed = False
-        import sys
-
         for engine in ("celery", "rq"):
             module = sys.modules.get(f"jobmon.instrument.{engine}")
             if module is not None:
