@@ -243,7 +243,7 @@ def got(number, frame):
     print(signal.Signals(number).name, flush=True)
 for name in names:
     signal.signal(getattr(signal, name), got)
-print("ready", flush=True)
+print("ready", os.getpid(), flush=True)
 while True:
     signal.pause()
 """
@@ -254,11 +254,15 @@ def test_signals_are_forwarded(tmp_path: Path) -> None:
     program = tmp_path / "traps.py"
     program.write_text(TRAPS)
     with started("x", "--", sys.executable, str(program), *names) as process:
-        assert line(process) == "ready"
-        for name in [*names, *names]:
-            process.send_signal(getattr(signal, name))
-            assert line(process) == name
-        assert process.poll() is None
+        ready, pid = line(process).split()
+        assert ready == "ready"
+        try:
+            for name in [*names, *names]:
+                process.send_signal(getattr(signal, name))
+                assert line(process) == name
+            assert process.poll() is None
+        finally:
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_signal_that_ends_the_program_ends_the_run(store: RedisServer) -> None:
