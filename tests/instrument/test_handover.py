@@ -403,6 +403,7 @@ class ImpatientError(Exception):
     """What a host's signal handler raises."""
 
 
+@pytest.mark.clock
 def test_errors_of_the_host_pass_through_a_send_and_lose_nothing() -> None:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     right.settimeout(0)
