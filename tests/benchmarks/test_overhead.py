@@ -31,6 +31,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.clock
 def test_a_tree_counts_the_living_and_the_reaped_once() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", BURN], stdout=subprocess.PIPE, start_new_session=True

@@ -6,6 +6,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from jobmon.instrument.bell import Bell
 
 
@@ -29,6 +31,7 @@ def test_a_ring_of_another_thread_ends_the_wait() -> None:
     thread.join()
 
 
+@pytest.mark.clock
 def test_a_signal_handler_may_ring_while_ringing() -> None:
     bell = Bell()
     nested = 0

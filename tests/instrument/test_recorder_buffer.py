@@ -183,6 +183,7 @@ def test_nothing_is_lost_uncounted_and_the_order_holds(
     assert buffer.bytes == 0
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(sys.platform == "win32", reason="no interval timers")
 def test_signal_handlers_that_record_while_recording_do_not_lock_up() -> None:
     buffer = Buffer(max_items=50)
