@@ -7,14 +7,13 @@ it belongs to, the attempt, and the trace context it was created in.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
-from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, Final, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+from urllib.parse import quote, unquote
 
 from jobmon.model import MANUAL_DISPATCH
 
@@ -22,10 +21,10 @@ HEADER: Final = "jobmon"
 PROCESS_ID_VARIABLE: Final = "JOB_MONITOR_PROCESS_ID"
 COMMAND_VARIABLE: Final = "JOB_MONITOR_COMMAND"
 STARTED_AT_VARIABLE: Final = "JOB_MONITOR_STARTED_AT"
-_VERSION: Final = 1
+_VERSION: Final = "1"
+_LONGEST: Final = 4096
 _LATEST: Final = 1e12
 """Unix seconds beyond all that means anything."""
-_decode: Final = json.JSONDecoder().raw_decode
 
 
 @dataclass(slots=True)
@@ -63,83 +62,73 @@ class JobContext:
     """Where the engine's own message hides it (RQ pickles it with the arguments)."""
 
     def encode(self) -> str:
-        """Header text: compact JSON without empty members."""
+        """Header text: version and fields in their order, with ``|`` between them.
+
+        Not JSON: inside of a message that is JSON itself, each quote would be escaped, and
+        every process that the message passes through would pay for it.
+        """
         text = (
-            f'{{"v":{_VERSION},"i":{_quoted(self.job_id)},"p":{_quoted(self.process_id)}'
-            f',"c":{_quoted(self.command)}'
+            f"{_VERSION}|{self.job_id}|{self.process_id}|{self.command}"
+            f"|{1 if self.manual else 0}|{self.attempt}|{self.queue}"
+            f"|{self.created_at:.6f}|{self.enqueued_at:.6f}|{self.eta:.6f}"
+            f"|{self.parent_id}|{self.root_id}|{self.job_type}"
+            f"|{self.creation}|{self.command_span}|{self.command_started_at:.6f}"
+            f"|{self.hop}|{self.retry_of}|{self.job_name}"
         )
-        if self.manual:
-            text += ',"m":1'
-        text += f',"a":{self.attempt}'
-        for short, word in (
-            ("q", self.queue),
-            ("pj", self.parent_id),
-            ("rj", self.root_id),
-            ("jt", self.job_type),
-            ("tp", self.creation),
-            ("ctp", self.command_span),
-            ("ro", self.retry_of),
-            ("n", self.job_name),
-        ):
-            if word:
-                text += f',"{short}":{_quoted(word)}'
-        for short, moment in (
-            ("f", self.created_at),
-            ("e", self.enqueued_at),
-            ("t", self.eta),
-            ("t0", self.command_started_at),
-        ):
-            if moment:
-                text += f',"{short}":{moment:.6f}'
-        if self.hop:
-            text += f',"h":{self.hop}'
-        return text + "}"
+        if text.isascii() and "%" not in text and text.count("|") == _FIELDS:
+            return text
+        return "|".join((_VERSION, *(_escaped(getattr(self, name)) for name in _NAMES)))
 
     @classmethod
     def decode(cls, text: object) -> JobContext | None:
         """Read a header; None when it is absent, damaged or of another version."""
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        if not isinstance(text, str) or len(text) > 4096:
+        if not isinstance(text, str) or len(text) > _LONGEST:
             return None
+        parts = text.split("|")
+        if len(parts) <= _FIELDS or parts[0] != _VERSION:
+            return None
+        if "%" in text:
+            parts = [unquote(part) for part in parts]
         try:
-            members, end = _decode(text)
-            if end != len(text) or not isinstance(members, dict):
-                return None
-            found = cast("dict[str, Any]", members)
-            if found.get("v") != _VERSION:
-                return None
-            get = found.get
-            decoded = cls(
-                job_id=str(found["i"]),
-                process_id=str(found["p"]),
-                command=str(found["c"]),
-                manual=bool(get("m", False)),
-                attempt=max(1, int(get("a", 1))),
-                queue=str(get("q", "")),
-                created_at=float(get("f", 0.0)),
-                enqueued_at=float(get("e", 0.0)),
-                eta=float(get("t", 0.0)),
-                parent_id=str(get("pj", "")),
-                root_id=str(get("rj", "")),
-                job_type=str(get("jt", "")),
-                creation=str(get("tp", "")),
-                command_span=str(get("ctp", "")),
-                command_started_at=float(get("t0", 0.0)),
-                hop=int(get("h", 0)),
-                retry_of=str(get("ro", "")),
-                job_name=str(get("n", "")),
+            own = cls(
+                parts[1],
+                parts[2],
+                parts[3],
+                parts[4] == "1",
+                int(parts[5]),
+                parts[6],
+                float(parts[7]),
+                float(parts[8]),
+                float(parts[9]),
+                parts[10],
+                parts[11],
+                parts[12],
+                parts[13],
+                parts[14],
+                float(parts[15]),
+                int(parts[16]),
+                parts[17],
+                parts[18],
             )
-            moments = (
-                decoded.created_at,
-                decoded.enqueued_at,
-                decoded.eta,
-                decoded.command_started_at,
-            )
-            # NaN compares as false, and a record must not hold what JSON has no word for.
-            return decoded if min(moments) >= 0 and sum(moments) < _LATEST else None
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except ValueError:
             return None
+        moments = own.created_at, own.enqueued_at, own.eta, own.command_started_at
+        # NaN compares as false, and a record must not hold what JSON has no word for.
+        if own.attempt < 1 or not (min(moments) >= 0 and sum(moments) < _LATEST):
+            return None
+        return own
+
+
+_NAMES: Final = tuple(field.name for field in fields(JobContext))
+_FIELDS: Final = len(_NAMES)
+
+
+def _escaped(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return quote(str(int(value) if isinstance(value, bool) else value), errors="replace")
 
 
 @dataclass(slots=True, eq=False)

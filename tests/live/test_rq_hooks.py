@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jobmon.instrument.context import JobContext
 from tests.conftest import RedisServer
 from tests.live.rq_fixtures import SETTINGS, Run, command, environment, produce, rq_worker
 
@@ -40,9 +41,11 @@ queue = Queue("work", connection=connection)
     return json.loads(ran.stdout) if ran.stdout.strip() else None
 
 
-def field(store: RedisServer, job_id: str) -> dict[str, Any]:
+def field(store: RedisServer, job_id: str) -> JobContext:
     with store.client(db=1) as client:
-        return json.loads(client.hget(f"rq:job:{job_id}", "jobmon"))
+        found = JobContext.decode(client.hget(f"rq:job:{job_id}", "jobmon"))
+    assert found is not None
+    return found
 
 
 METHODS = """
@@ -221,9 +224,9 @@ def test_a_job_carries_its_context_however_it_is_enqueued(store: RedisServer, wa
     (job,) = run.reached(1, {"pending"}).values()
     assert job["class"] == "tests.live.apps.rq_jobs.add"
     carried = field(store, job["id"])
-    assert carried["p"] == run.process_id
-    assert carried["c"] == "data:process"
-    assert carried["i"] == carried["rj"] == job["id"]
+    assert carried.process_id == run.process_id
+    assert carried.command == "data:process"
+    assert carried.job_id == carried.root_id == job["id"]
     assert ("eta" in job) == (way == "enqueue_in")
 
 
