@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from jobmon.instrument.bell import Bell
 from jobmon.instrument.buffer import Buffer
 from jobmon.instrument.guard import note
-from jobmon.instrument.wire import Item
+from jobmon.instrument.wire import Item, is_final
+from jobmon.model import Stage, Transition
 
 if TYPE_CHECKING:
     import redis
@@ -38,6 +39,7 @@ MAX_BATCH: Final = 200
 """As the store's writer takes at most, which is not imported before it is needed."""
 MAX_BATCH_BYTES: Final = 1024 * 1024
 
+_STARTED: Final = int(Stage.STARTED)
 _JITTER: Final = random.Random()  # noqa: S311
 """Not the module's own generator: a user who seeded that one gets the numbers they expect."""
 _LOG: Final = logging.getLogger("jobmon")
@@ -229,7 +231,7 @@ class Flusher:
 
     def _write(self, writer: Writer, batch: Sequence[Item], dropped: dict[str, int]) -> None:
         try:
-            applied = writer.apply(batch, dropped)
+            applied = writer.apply(_without_overtaken(batch), dropped)
         except self._unavailable:
             raise
         except Exception:  # the batch's fault, not the store's: it would fail for ever
@@ -311,6 +313,22 @@ class Flusher:
                 "jobmon: the state store takes what is recorded again, after %.1f s",
                 time.monotonic() - self._down_since,
             )
+
+
+def _without_overtaken(batch: Sequence[Item]) -> list[Item]:
+    """Leave out the start of each execution whose end is here too: the end tells all of it."""
+    ended = {
+        (item.process_id, item.job_id, item.attempt, item.delivery)
+        for item in batch
+        if isinstance(item, Transition) and item.stages & _STARTED and is_final(item)
+    }
+    return [
+        item
+        for item in batch
+        if not isinstance(item, Transition)
+        or item.status != "processing"
+        or (item.process_id, item.job_id, item.attempt, item.delivery) not in ended
+    ]
 
 
 def _silence_tracing() -> bool:

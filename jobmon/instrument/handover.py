@@ -26,6 +26,10 @@ from jobmon.instrument.wire import Item, decode, encode, encode_barrier, is_fina
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 MAX_WAITING: Final = 256
 FINAL_WAIT_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.01
+"""How long messages gather in the socket before they are read together. To be woken for each
+costs the main process and the child more than all else that is done with a message; and it
+holds what all children of a worker send in this time several times over."""
 ENVIRONMENT_NAME: Final = "JOBMON_HANDOVER_FD"
 
 _SEND_BUFFER_BYTES: Final = 4 * 1024 * 1024
@@ -34,7 +38,8 @@ _KNOWN_CHILDREN: Final = 4096
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 # macOS has no SOCK_SEQPACKET for AF_UNIX; a datagram is as atomic there.
 _KIND: Final = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
-_FLAGS: Final = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
+_DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
+_FLAGS: Final = _DONT_WAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class MainProcessGoneError(Exception):
@@ -208,6 +213,7 @@ class Handover:
         self._last_numbers: OrderedDict[int, int] = OrderedDict()
         self._barriers: dict[int, Bell] = {}
         self._closed = False
+        self._hurry = Bell()
         self._reader = threading.Thread(target=self._read, name="jobmon-handover", daemon=True)
 
     def start(self) -> None:
@@ -238,6 +244,7 @@ class Handover:
                     if error.errno not in _FULL or time.monotonic() >= deadline:
                         return False
                     time.sleep(0.001)
+            self._hurry.ring()
             return passed.wait(deadline - time.monotonic())
         finally:
             self._barriers.pop(key, None)
@@ -258,6 +265,7 @@ class Handover:
         self._closed = True
         with suppress(OSError):
             self._read_end.shutdown(socket.SHUT_RDWR)  # wakes the reader
+        self._hurry.ring()
         if self._reader.is_alive() and self._reader is not threading.current_thread():
             self._reader.join(1.0)
         _close(self._read_end, self._inodes[0])
@@ -266,18 +274,32 @@ class Handover:
     def _read(self) -> None:
         space = bytearray(MAX_MESSAGE_BYTES)
         view = memoryview(space)
+        receive_waiting = _receiver_of_waiting(self._read_end, space)
         while not self._closed:
             try:
                 size = self._read_end.recv_into(space)
             except OSError:
                 return  # closed
-            if size:
-                try:
-                    self._take(view[:size])
-                except Exception:
-                    note("reading what a child handed over")
-            elif self._hung_up():
+            if not self._took(view[:size]):
                 return
+            came = True
+            while came:
+                self._hurry.wait(GATHER_SECONDS)
+                came = False
+                while (size := receive_waiting()) >= 0:
+                    came = True
+                    if not self._took(view[:size]):
+                        return
+
+    def _took(self, message: memoryview) -> bool:
+        """Take a message; False at the end of all messages."""
+        if not message:
+            return not self._hung_up()
+        try:
+            self._take(message)
+        except Exception:
+            note("reading what a child handed over")
+        return True
 
     def _hung_up(self) -> bool:
         # An empty datagram reads like the end; only the latter stays.
@@ -317,6 +339,32 @@ class Handover:
             numbers.popitem(last=False)
         # Not higher: a new process with an old pid, or one message sent twice.
         return number - last - 1 if number > last else 0
+
+
+def _receiver_of_waiting(end: socket.socket, space: bytearray) -> Callable[[], int]:
+    """What receives a message that is already there and returns its size, -1 if none is.
+
+    ``socket.recv`` lets go of the GIL, and in a busy process gets it back a thread switch
+    later: for each message the price of being woken. ``recv(2)`` by ``ctypes`` keeps it.
+    """
+
+    def by_socket() -> int:
+        try:
+            return end.recv_into(space, 0, _DONT_WAIT)
+        except OSError:
+            return -1
+
+    try:
+        import ctypes
+
+        receive = ctypes.PyDLL(None).recv
+        receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        receive.restype = ctypes.c_ssize_t
+        start = (ctypes.c_char * len(space)).from_buffer(space)
+    except (ImportError, OSError, AttributeError, TypeError):
+        return by_socket
+    size = len(space)
+    return lambda: receive(end.fileno(), start, size, _DONT_WAIT)
 
 
 def inherited() -> Sender | None:

@@ -88,6 +88,17 @@ def test_what_a_child_sent_arrives_whole_and_in_order(main: Main) -> None:
     assert not main.counts
 
 
+def test_an_interpreter_without_ctypes_reads_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    main = Main(socket.SOCK_SEQPACKET)
+    try:
+        main.fork(lambda sender: [sender.send(transition(number)) for number in range(100)])
+        assert main.wait() == [0]
+        assert main.ids() == [f"job-{number}" for number in range(100)]
+    finally:
+        main.handover.close()
+
+
 def test_what_a_child_recorded_survives_a_sigkill_in_the_next_instant(main: Main) -> None:
     def work(sender: Sender) -> None:
         sender.send(transition(os.getpid()))

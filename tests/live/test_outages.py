@@ -324,7 +324,7 @@ for number in range(1, 101):
     while number == 50 and not recorder.stats().failures:
         time.sleep(0.01)
 say(time.monotonic() - began)
-say(recorder.stats().received)
+say(recorder.catch_up(5) and recorder.stats().received)
 wait()
 say(recorder.flush(20))
 """,
