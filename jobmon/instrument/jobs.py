@@ -71,6 +71,11 @@ def enabled() -> bool:
     return _settings is not None and _settings.monitoring.job_correlation_enabled
 
 
+def keeps_arguments() -> bool:
+    """Whether the records of jobs that succeed show their arguments (``arguments.record``)."""
+    return _settings is not None and _settings.arguments.record == "all"
+
+
 def publish_context(
     job_id: str, queue: str, *, eta: float = 0.0, previous: JobContext | None = None
 ) -> JobContext:
@@ -96,14 +101,19 @@ def start(execution: Execution, *, measure_memory: bool, open_span: bool = True)
         measure_memory: True where one job at a time runs in the process.
         open_span: False where another process of the worker holds the job's span.
     """
+    begin(execution, open_span=open_span)
+    enter(execution, measure_memory=measure_memory)
+
+
+def begin(execution: Execution, *, open_span: bool = True) -> None:
+    """The first half of :func:`start`: all that a main process can do before it forks."""
     ctx = execution.context
-    execution.pid = os.getpid()
     execution.started_at = time.time()
     if execution.delivery:
         execution.delivery = int(execution.started_at * 1000)
     if open_span and execution.span is None:
         execution.span = spans.start_job(execution)
-    frame = Frame(
+    frame = execution.frame = Frame(
         ctx.process_id,
         ctx.command,
         ctx.manual,
@@ -112,12 +122,16 @@ def start(execution: Execution, *, measure_memory: bool, open_span: bool = True)
         job_started_at=execution.started_at,
         span=execution.span,
     )
-    execution.frame = frame
     execution.token = context.enter(frame)
-    if execution.span is not None:
-        execution.span.activate()
     execution.beginning = record.beginning(execution, _queue_seconds(execution))
     _record(execution, Status.PROCESSING, _STARTED, at=execution.started_at)
+
+
+def enter(execution: Execution, *, measure_memory: bool) -> None:
+    """The second half of :func:`start`, in the process that performs the job."""
+    execution.pid = os.getpid()
+    if execution.span is not None:
+        execution.span.activate()
     if measure_memory:
         execution.memory = PeakMemory()
         execution.memory.start()
@@ -175,14 +189,17 @@ def end_elsewhere(
     *,
     error: BaseException | None = None,
     error_text: str = "",
+    elapsed: float | None = None,
     peak_memory_bytes: int = 0,
     ready_at: float = 0.0,
 ) -> None:
     """Record an end that another process of the worker saw: a child killed, revoked, lost.
 
-    ``execution.started_at`` stays 0 for a job that never started.
+    ``execution.started_at`` stays 0 for a job that never started. Without ``elapsed`` (seconds)
+    the job is taken to have run until now.
     """
-    elapsed = max(0.0, time.time() - execution.started_at) if execution.started_at else 0.0
+    if elapsed is None:
+        elapsed = max(0.0, time.time() - execution.started_at) if execution.started_at else 0.0
     _end(execution, outcome, elapsed, peak_memory_bytes, error, error_text, ready_at)
 
 

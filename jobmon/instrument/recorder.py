@@ -11,6 +11,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
@@ -88,6 +89,8 @@ class Recorder:
         self.flusher = None if settings is None else Flusher(self.buffer, settings)
         self.handover: Handover | None = None
         self.sender: Sender | None = None
+        self.children_settle_late = False
+        """See the function of this name."""
         self._exit_prepared = False
 
     def record(self, item: Item) -> None:
@@ -205,6 +208,7 @@ _inherited: list[Recorder] = []
 """Recorders of parents: never used again, never freed, lest a finalizer touch their sockets."""
 _forks: list[list[Releasable]] = []
 """Locks held for forks in progress."""
+_settling = threading.Lock()
 
 
 def configure(settings: Settings) -> None:
@@ -233,10 +237,8 @@ def record(item: Item) -> None:
 
     A child blocks at most 20 ms for a final transition, while its main process does not read.
     """
-    if _recorder.pid != os.getpid():  # forked by something that calls no hooks
-        _after_fork_in_child()
     try:
-        _recorder.record(item)
+        _own().record(item)
     except Exception as error:
         if thrown_in(error):
             raise
@@ -253,7 +255,17 @@ def open_handover(heard: Callable[[Item], None] | None = None) -> None:
         heard: Called with each transition of a child, on the thread that reads them; must
             not block.
     """
-    _recorder.open_handover(heard)
+    _own().open_handover(heard)
+
+
+def children_settle_late(late: bool) -> None:
+    """Say of the next children of this process that they may well record nothing.
+
+    Settling what a child is costs it some hundred pages copied from its parent; late, it does so
+    only when it has something to say. For one child at a time: until it settles, a child keeps
+    a copy of the end that its siblings would see closed when their main process dies.
+    """
+    _recorder.children_settle_late = late
 
 
 @guarded
@@ -284,6 +296,8 @@ def flush(timeout_seconds: float) -> bool:
     Returns:
         True when nothing is left.
     """
+    if _recorder.pid != os.getpid():  # nothing was recorded here
+        return True
     return bool(_guarded_flush(timeout_seconds))
 
 
@@ -296,7 +310,7 @@ def shutdown() -> None:
 
 def stats() -> RecorderStats:
     """Counts of this process, since it began."""
-    return _recorder.stats()
+    return _own().stats()
 
 
 @guarded
@@ -304,8 +318,17 @@ def _guarded_flush(timeout_seconds: float) -> bool:
     return _recorder.flush(timeout_seconds)
 
 
+def _own() -> Recorder:
+    """This process's recorder, made now where a fork has left it with its parent's."""
+    if _recorder.pid != os.getpid():
+        with _settling:
+            if _recorder.pid != os.getpid():
+                _settle()
+    return _recorder
+
+
 def _before_fork() -> None:
-    recorder = _recorder
+    recorder = _own()
     held: list[Releasable] = []
     if recorder.flusher is not None and recorder.flusher.hold():
         held.append(recorder.flusher.gate)
@@ -323,6 +346,11 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    if not _recorder.children_settle_late:
+        _settle()
+
+
+def _settle() -> None:
     global _recorder
     parent = _recorder
     _inherited.append(parent)

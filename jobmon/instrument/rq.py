@@ -20,13 +20,16 @@ from jobmon.instrument.rq_field import FIELD_HOOKS, context_of, seconds, stamp_o
 from jobmon.instrument.rq_horses import (
     CATCH_UP_SECONDS,
     HORSE_HOOKS,
+    SPAWN_HOOKS,
     Running,
     begin,
     execution_of,
     forks,
-    heard,
     on_lost,
+    prepare,
     running,
+    spawns,
+    tell_success,
     told,
 )
 from jobmon.instrument.rq_patches import Hook, Patches
@@ -154,21 +157,17 @@ def on_started(worker: Any, job: Any, queue: Any = None, *_: Any, **__: Any) -> 
         if _parent_span is not None:
             current.horse = True
             current.execution.span = spans.held_elsewhere(_parent_span)
+        jobs.begin(current.execution, open_span=not current.horse)
     elif current.pid != os.getpid():
         current.horse = True
         current.pid = os.getpid()
     current.performing = True
-    jobs.start(current.execution, measure_memory=True, open_span=not current.horse)
+    jobs.enter(current.execution, measure_memory=True)
     return current
 
 
 def _current(_: Any, job: Any, *__: Any, **___: Any) -> Running | None:
     return running.get(job.id)
-
-
-def _succeeded(current: Running | None, _: Any, error: BaseException | None) -> None:
-    if current is not None and error is None:
-        current.outcome = Outcome.COMPLETED
 
 
 def _returned_retry(current: Running | None, _: Any, error: BaseException | None) -> None:
@@ -229,30 +228,42 @@ def on_finished(current: Running | None, result: Any, error: BaseException | Non
     """The last moment of ours before a horse ends in ``os._exit``."""
     if current is None or current.pid != os.getpid():  # a fork that the job made left by its stack
         return
-    execution = current.execution
+    execution, job, outcome = current.execution, current.job, current.outcome
     running.pop(execution.job_id, None)
+    if outcome is None:
+        outcome = Outcome.FAILED if error is not None or result is False else Outcome.COMPLETED
+    if job.started_at is not None and job.ended_at is not None and job.ended_at >= job.started_at:
+        # RQ's own times are those of the function alone, without its work with Redis around it.
+        elapsed = (job.ended_at - job.started_at).total_seconds()
+        execution.ended_ticks = execution.started_ticks + elapsed
+    else:
+        elapsed = time.perf_counter() - execution.started_ticks
+    if not (
+        current.horse
+        and outcome is Outcome.COMPLETED
+        and not jobs.keeps_arguments()
+        and tell_success(current, elapsed)
+    ):
+        _finish(current, outcome, error)
+    if current.horse:
+        recorder.flush(_HANDOVER_SECONDS)
+        if "opentelemetry.sdk.trace" in sys.modules:
+            spans.flush_spans(_SPANS_SECONDS)
+
+
+def _finish(current: Running, outcome: Outcome, error: BaseException | None) -> None:
     # RQ has unpickled them to call the function, or failed to: it is not done here again.
     args: object = current.job._args
     kwargs: object = current.job._kwargs
     if isinstance(args, list | tuple) and isinstance(kwargs, dict):
-        execution.arguments = lambda: (args, kwargs)  # pyright: ignore[reportUnknownLambdaType]
-    took = seconds(current.job.ended_at) - seconds(current.job.started_at)
-    if current.job.ended_at is not None and took >= 0:
-        # RQ's own times are those of the function alone, without its work with Redis around it.
-        execution.ended_ticks = execution.started_ticks + took
-    outcome = current.outcome
-    if outcome is None:
-        outcome = Outcome.FAILED if error is not None or result is False else Outcome.COMPLETED
+        current.execution.arguments = lambda: (args, kwargs)  # pyright: ignore[reportUnknownLambdaType]
     jobs.finish(
-        execution,
+        current.execution,
         outcome,
         error=current.error or error,
         error_text=current.error_text,
         ready_at=current.ready_at,
     )
-    if current.horse:
-        recorder.flush(_HANDOVER_SECONDS)
-        spans.flush_spans(_SPANS_SECONDS)
 
 
 def _timed_out(error: BaseException | None) -> bool:
@@ -267,9 +278,12 @@ def on_worker_starting(worker: Any, *_: Any, **__: Any) -> None:
     _patches.wrap([kind], _WORKER_HOOKS)
     _patches.wrap([worker.job_class], FIELD_HOOKS)
     _patches.wrap([worker.queue_class], _QUEUE_HOOKS)
-    spans.prepare()
+    if spawns(worker):
+        _patches.wrap([kind], SPAWN_HOOKS)
     if forks(worker):
-        recorder.open_handover(heard)
+        prepare()
+    else:
+        spans.prepare()
 
 
 def _cleaning_up(*_: Any, **__: Any) -> Token[bool]:
@@ -303,7 +317,6 @@ _WORKER_HOOKS: Final = (
     *HORSE_HOOKS,
     Hook("work", on_worker_starting),
     Hook("perform_job", on_started, on_finished),
-    Hook("handle_job_success", _current, _succeeded),
     Hook("handle_job_retry", _current, _returned_retry),
     Hook("handle_job_failure", _failing, _failed),
 )

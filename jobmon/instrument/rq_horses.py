@@ -1,13 +1,17 @@
 """Jobs that run: here, or in the work horse that this process forked or spawned.
 
-The main process of a forking worker opens each execution before the fork, hears by the
-hand-over how the horse says it ended, and says so itself where the horse could not.
+What a horse touches for the first time is a page copied from its main process, which costs more
+than the work itself. So the main process does all it can before the fork, and a horse that has
+nothing to tell but success says so in a page that both share; all else goes by the hand-over.
+The main process says how a job ended whose horse could not.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import struct
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +28,8 @@ from jobmon.model import Outcome, RunTransition, Status, Transition
 ENGINE: Final = "rq"
 CATCH_UP_SECONDS: Final = 0.5
 
+_SUCCESS: Final = struct.Struct("=?d")
+"""In the shared page: whether the job completed, and how many seconds it took."""
 _SPAWN_VARIABLE: Final = "JOBMON_RQ_HORSE"
 _BOOTSTRAP: Final = Path(__file__).with_name("_bootstrap")
 _MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
@@ -45,6 +51,7 @@ class Running:
     worker: Any
     job: Any
     execution: Execution
+    main_pid: int
     pid: int
     """The process that performs it; before the fork, the main process."""
     performing: bool = False
@@ -66,12 +73,18 @@ running: Final[dict[str | None, Running]] = {}
 """By job id. A fork takes its copy along: so a horse knows what it was forked for."""
 _forked: Running | None = None
 """What the horse of this main process runs; one at a time."""
+_kinds: Final[dict[type, tuple[bool, bool]]] = {}
+"""Whether workers of a class fork, and whether they spawn."""
+_shared: mmap.mmap | None = None
+"""Page of the main process and its horses."""
 
 
 def begin(job: Any, queue: Any, worker: Any) -> Running:
     """Open an execution in this process."""
     queue_name = queue.name if queue is not None else job.origin
-    opened = Running(worker, job, execution_of(job, queue_name, worker.name), os.getpid())
+    opened = Running(
+        worker, job, execution_of(job, queue_name, worker.name), os.getpid(), os.getpid()
+    )
     running[job.id] = opened
     return opened
 
@@ -96,6 +109,31 @@ def forks(worker: Any) -> bool:
 
     # SimpleWorker is a Worker before RQ 2.7.
     return isinstance(worker, Worker) and not isinstance(worker, SimpleWorker)
+
+
+def spawns(worker: Any) -> bool:
+    """Whether that process is a new interpreter, not a fork of this one."""
+    import rq.worker
+
+    spawn_worker = getattr(rq.worker, "SpawnWorker", None)  # new in RQ 2.2
+    return spawn_worker is not None and isinstance(worker, spawn_worker)
+
+
+def prepare() -> None:
+    """Become a worker's main process, ready to fork."""
+    global _shared
+    if _shared is None:
+        _shared = mmap.mmap(-1, mmap.PAGESIZE)
+    spans.prepare()
+    recorder.open_handover(heard)
+
+
+def tell_success(current: Running, elapsed: float) -> bool:
+    """In a forked horse: leave word with the main process, if it lives to read it."""
+    if _shared is None or os.getppid() != current.main_pid:
+        return False
+    _SUCCESS.pack_into(_shared, 0, True, elapsed)
+    return True
 
 
 def heard(item: Transition | RunTransition) -> None:
@@ -128,17 +166,26 @@ def on_lost(lost: Running, outcome: Outcome, text: str) -> None:
 def _fork(worker: Any, job: Any, queue: Any = None, *_: Any, **__: Any) -> Running | None:
     """The main process is about to fork a horse for this job."""
     global _forked
-    if not forks(worker):
+    if worker.__class__ not in _kinds:
+        _kinds[worker.__class__] = forks(worker), spawns(worker)
+    is_forking, is_spawning = _kinds[worker.__class__]
+    if not is_forking:
         return None
-    _forked = begin(job, queue, worker)
-    _forked.execution.span = spans.start_job(_forked.execution)
-    return _forked
+    current = _forked = begin(job, queue, worker)
+    if is_spawning:
+        current.execution.span = spans.start_job(current.execution)
+    else:
+        jobs.begin(current.execution)
+        if _shared is not None:
+            _SUCCESS.pack_into(_shared, 0, False, 0.0)
+        recorder.children_settle_late(True)
+    return current
 
 
 def _waited(_: Any, result: Any, error: BaseException | None) -> None:
     """The main process saw a horse end; how large it grew is known however it ended."""
     current = _forked
-    if current is None or current.pid != os.getpid() or error is not None:
+    if current is None or current.main_pid != os.getpid() or error is not None:
         return
     current.reaped = True
     usage: Any = result[2]
@@ -148,18 +195,14 @@ def _waited(_: Any, result: Any, error: BaseException | None) -> None:
 def _reaped(current: Running | None, _: Any, error: BaseException | None) -> None:
     """The main process is done with a horse: has it said how the job ended?"""
     global _forked
-    if current is None or current.pid != os.getpid():
+    if current is None or current.main_pid != os.getpid():
         return
+    recorder.children_settle_late(False)
     if error is not None and not current.reaped:
         # A cold shutdown kills the horse in a signal handler, inside of the waiting for it.
         current.reaped = _is_gone(current.worker.horse_pid)
     if current.reaped and current.outcome is None:
-        recorder.catch_up(CATCH_UP_SECONDS)
-    if current.reaped and current.outcome is None:
-        # Not while an exception leaves the worker: its connection may be in the middle of a
-        # command.
-        outcome = _known_to_rq(current.job) if error is None else Outcome.LOST
-        on_lost(current, outcome, "WorkerLost: the work horse ended without a word")
+        _conclude(current, error)
     _forked = None
     running.pop(current.execution.job_id, None)
     # Without an outcome the worker leaves while its horse lives on, which will have one.
@@ -167,6 +210,26 @@ def _reaped(current: Running | None, _: Any, error: BaseException | None) -> Non
         if current.execution.span is not None:
             current.execution.span.error_type = current.error_type
         jobs.close(current.execution, current.outcome)
+
+
+def _conclude(current: Running, error: BaseException | None) -> None:
+    """Say how a job ended, by the best evidence there is."""
+    succeeded, elapsed = (False, 0.0) if _shared is None else _SUCCESS.unpack_from(_shared)
+    if succeeded:
+        current.outcome = Outcome.COMPLETED
+        jobs.end_elsewhere(
+            current.execution,
+            Outcome.COMPLETED,
+            elapsed=elapsed,
+            peak_memory_bytes=current.peak_memory_bytes,
+        )
+        return
+    recorder.catch_up(CATCH_UP_SECONDS)
+    if current.outcome is None:
+        # Not while an exception leaves the worker: its connection may be in the middle of a
+        # command.
+        outcome = _known_to_rq(current.job) if error is None else Outcome.LOST
+        on_lost(current, outcome, "WorkerLost: the work horse ended without a word")
 
 
 def _is_gone(pid: int) -> bool:
@@ -223,10 +286,7 @@ def _set_path(path: str | None) -> None:
 
 def _spawn(worker: Any, *_: Any, **__: Any) -> AbstractContextManager[None] | None:
     """SpawnWorker starts an interpreter for each job, which shares nothing with this one."""
-    import rq.worker
-
-    spawn_worker = getattr(rq.worker, "SpawnWorker", None)
-    if _forked is None or spawn_worker is None or not isinstance(worker, spawn_worker):
+    if _forked is None or not spawns(worker):
         return None
     span = _forked.execution.span
     surroundings = _surroundings(span.traceparent if span is not None else "")
@@ -243,6 +303,6 @@ def _spawned(
 
 HORSE_HOOKS: Final = (
     Hook("execute_job", _fork, _reaped),
-    Hook("fork_work_horse", _spawn, _spawned),
     Hook("wait_for_horse", after=_waited),
 )
+SPAWN_HOOKS: Final = (Hook("fork_work_horse", _spawn, _spawned),)
