@@ -64,6 +64,20 @@ RANK: Final[dict[Status, int]] = {
 FINAL: Final = frozenset({Status.REVOKED, Status.FAILED, Status.COMPLETED})
 
 
+LOST_EXIT_CODE: Final = -1
+"""Exit code of a run that was lost."""
+
+
+def end_of_run(root: Outcome) -> tuple[Status, int]:
+    """Status and exit code of a run that ends with its root job, which ended so."""
+    status = STATUS_OF[root]
+    if status is Status.COMPLETED:
+        return status, 0
+    if status is Status.LOST:
+        return status, LOST_EXIT_CODE
+    return Status.FAILED, 1
+
+
 class Stage(IntFlag):
     """What an attempt has gone through; each is counted once in the ``_total`` aggregates."""
 
@@ -95,7 +109,8 @@ class Transition(NamedTuple):
     attempt: int
     """From 1, one more at each further publish of the same id in the run."""
     delivery: int
-    """0, or the start in ms when the broker says *redelivered*."""
+    """0, or in ms when an attempt began anew: its start when the broker says *redelivered*, when
+    its dependencies were met for a job that was put off before."""
     stages: int
     """:class:`Stage` bits that this transition proves."""
     at_ms: int
@@ -110,7 +125,7 @@ class Transition(NamedTuple):
     body: bytes
     """The record's JSON from its second member on: without ``{``, status and attempt."""
     message: bytes = b""
-    """Replayable message of a failed job; never shown."""
+    """Replayable message of a job that failed or was lost; never shown."""
 
 
 class RunTransition(NamedTuple):
@@ -119,7 +134,8 @@ class RunTransition(NamedTuple):
     process_id: str
     command: str
     status: str
-    """``running`` at the start; ``completed``, ``failed`` or ``lost`` at the end."""
+    """``running`` at the start; ``completed``, ``failed`` or ``lost`` at the end. ``sent`` before
+    the start of a run that begins with a job, which a scheduler has published."""
     outcome: str
     """Empty at the start; an :class:`Outcome` value at the end."""
     at_ms: int
@@ -127,6 +143,24 @@ class RunTransition(NamedTuple):
     exit_code: int
     body: bytes
     """JSON object of the run as known now (api.md §6: fields of running or finished, and added)."""
+    beats: bool = False
+    """At the start: its process will beat for it, so that silence means that it is lost. Told
+    again with the duration so far, it takes that verdict back where it has outlived it."""
+
+
+class Beat(NamedTuple):
+    """Word that a worker, an open run or a scheduler lives. Only primitives."""
+
+    kind: str
+    """``worker``, ``run``, ``scheduler``, or ``schedule`` for an entry that a scheduler knows."""
+    id: str
+    """One process's or run's own, never used again by another."""
+    age_ms: int = 0
+    """How long ago it was last seen to move, by its host's monotonic clock; 0 for just now."""
+    body: bytes = b""
+    """JSON object for people and programs to read; empty: the store keeps the one it has."""
+    gone: bool = False
+    """It ended as it should: forget it."""
 
 
 OrderKey: TypeAlias = tuple[int, bool, int, int]

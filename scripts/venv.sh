@@ -33,8 +33,9 @@ else
         echo "'$python -m venv' failed: install your system's venv package, or uv" >&2
         exit 1
     }
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
-        -r "$lock"
+    # The lock names everything; resolving again trips over extras with newer releases.
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --require-hashes -r "$lock"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         --no-build-isolation -e .
 fi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -14,7 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 
-pytest_plugins = ["tests.plugins.strict", "tests.serving"]
+pytest_plugins = ["tests.plugins.strict", "tests.serving", "tests.databases"]
+
+# What a shell starts in the background ignores SIGINT, and so would every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def server_binary() -> str | None:

@@ -11,12 +11,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Receiver:
-    """Listens on a free loopback port while its block is open."""
+    """Listens on a free loopback port while its block is open.
 
-    def __init__(self) -> None:
+    Args:
+        answers: False to take what is sent, and never answer.
+    """
+
+    def __init__(self, *, answers: bool = True) -> None:
         self.spans: list[Any] = []
+        self.scopes: dict[bytes, str] = {}
+        """Name of the instrumentation that made each span, by the span's id."""
         lock = threading.Lock()
-        spans = self.spans
+        spans, scopes = self.spans, self.scopes
+        closing = self._closing = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -24,13 +31,14 @@ class Receiver:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 request = ExportTraceServiceRequest.FromString(body)
+                if not answers:
+                    closing.wait()
+                    return
                 with lock:
-                    spans.extend(
-                        span
-                        for resource in request.resource_spans
-                        for scope in resource.scope_spans
-                        for span in scope.spans
-                    )
+                    for resource in request.resource_spans:
+                        for scope in resource.scope_spans:
+                            scopes.update((span.span_id, scope.scope.name) for span in scope.spans)
+                            spans.extend(scope.spans)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -46,12 +54,18 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
 
+def links(span: Any) -> dict[str, bytes]:
+    """Ids of the spans that a span is linked to, by the type of the link."""
+    return {attributes(link)["jobmon.link.type"]: link.span_id for link in span.links}
+
+
 def attributes(span: Any) -> dict[str, Any]:
-    """A span's attributes as plain values."""
+    """Attributes of a span or a link as plain values."""
     return {
         item.key: getattr(item.value, item.value.WhichOneof("value")) for item in span.attributes
     }

@@ -17,6 +17,10 @@ from typing import Self
 
 from jobmon.errors import JobmonError
 
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Ctrl-C, a service manager, a terminal that is closed."""
 _STOP_SECONDS = 10.0
 
 
@@ -74,20 +78,21 @@ class Processes:
         trace: TracebackType | None,
     ) -> None:
         # A second Ctrl-C must not cut this short.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        previous = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
         try:
             for process in [*self._commands, *reversed(self._services.values())]:
                 _stop(process)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Start a service in a session of its own, its output in a log file of the folder."""
         with (self.folder / f"{name}.log").open("wb") as log:
             self._services[name] = subprocess.Popen(
                 argv,
-                env={**os.environ, **env},
+                env=_surroundings() | dict(env),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,7 +108,7 @@ class Processes:
         """Start ``python -m module args…`` as a command that ends by itself."""
         process = subprocess.Popen(
             [sys.executable, "-m", module, *args],
-            env={**os.environ, **env},
+            env=_surroundings() | dict(env),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -132,6 +137,13 @@ class Processes:
         """Last lines of a process's output."""
         text = (self.folder / f"{name}.log").read_text("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _surroundings() -> dict[str, str]:
+    """The environment without the user's own settings: the demo is the same for everybody."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("JOB_MONITOR_")
+    }
 
 
 def _stop(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:

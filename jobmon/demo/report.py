@@ -11,6 +11,10 @@ from jobmon.model import Status
 from jobmon.store.reader import Reader, RunCounters
 
 _ENDED = frozenset({Status.COMPLETED, Status.FAILED})
+_TIMED = frozenset({Status.COMPLETED, Status.FAILED, Status.RETRYING})
+"""Whose execution time counts."""
+_ROUNDING_SECONDS = 1e-6
+"""A record's time is rounded, the counted one cut."""
 
 
 @dataclass(slots=True)
@@ -48,6 +52,8 @@ class Finding:
     process_id: str
     expected_jobs: int
     records: dict[str, dict[str, Any]]
+    earlier: list[dict[str, Any]]
+    """Records of earlier attempts."""
     counters: RunCounters | None
 
     @property
@@ -66,16 +72,32 @@ class Finding:
         found.extend(
             f"{by_status[status]} jobs still {status}" for status in sorted(set(by_status) - _ENDED)
         )
-        recount = {
-            "job_count": seen,
-            "success_jobs": by_status.get(Status.COMPLETED, 0),
-            "failed_jobs": by_status.get(Status.FAILED, 0) + by_status.get(Status.LOST, 0),
-        }
-        for name, number in recount.items():
+        for name, number in self._recount(by_status).items():
             counted = getattr(self.counters, name, None)
-            if counted != number:
+            rounding = _ROUNDING_SECONDS * seen if name == "total_job_time" else 0
+            if counted is None or abs(counted - number) > rounding:
                 found.append(f"{name} is {counted}, the records say {number}")
         return found
+
+    def _recount(self, by_status: Mapping[str, int]) -> dict[str, float]:
+        """The run's counters, from records alone."""
+        records = self.records.values()
+        return {
+            "job_count": len(records),
+            "success_jobs": by_status.get(Status.COMPLETED, 0),
+            "failed_jobs": by_status.get(Status.FAILED, 0) + by_status.get(Status.LOST, 0),
+            "revoked_jobs": by_status.get(Status.REVOKED, 0),
+            "lost_jobs": by_status.get(Status.LOST, 0),
+            "retried_jobs": sum(record["attempt"] > 1 for record in records),
+            "total_job_time": sum(
+                record.get("execution_time", 0.0)
+                for record in records
+                if record["status"] in _TIMED
+            ),
+            "peak_memory": max(
+                (record.get("memory_usage", 0) for record in (*records, *self.earlier)), default=0
+            ),
+        }
 
     def root(self) -> _Root:
         """The run's jobs, grouped by class along the chain that led to them."""
@@ -103,13 +125,15 @@ class _Root(Branch):
 def find(reader: Reader, command: str, process_id: str, expected_jobs: int) -> Finding:
     """Read one run as it stands in the store."""
     page = reader.jobs_of_run(process_id)
-    return Finding(
-        command,
-        process_id,
-        expected_jobs,
-        {job_id: json.loads(raw) for job_id, raw in page.jobs},
-        reader.run_counters(process_id, command),
-    )
+    records = {job_id: json.loads(raw) for job_id, raw in page.jobs}
+    earlier = [
+        json.loads(raw)
+        for job_id, record in records.items()
+        if record["attempt"] > 1
+        for raw in reader.attempts(process_id, job_id)
+    ]
+    counters = reader.run_counters(process_id, command)
+    return Finding(command, process_id, expected_jobs, records, earlier, counters)
 
 
 def lines(finding: Finding, seconds: float | None, exit_code: int | None) -> Iterable[str]:

@@ -10,7 +10,11 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from jobmon.instrument.guard import guarded
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobmon.settings import Settings
 
 
@@ -20,7 +24,8 @@ class _Package(ModuleType):
     Importing any module of it binds the package in ``jobmon``, where it would hide a function.
     """
 
-    def __call__(self, settings: Settings | None = None) -> None:
+    @guarded
+    def __call__(self, settings: Settings | Mapping[str, object] | None = None) -> None:
         from jobmon.instrument.install import instrument
 
         instrument(settings)

@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from typing import Final, TypeAlias
 
-from jobmon.instrument.wire import Item, is_final
+from jobmon.instrument.wire import Item, is_final, without_message
 from jobmon.model import Transition
 
 MAX_ITEMS: Final = 10_000
@@ -58,11 +58,18 @@ class Buffer:
     def add(self, item: Item) -> int:
         """Append an item, dropping the oldest non-final ones while too much is held.
 
+        Replayable messages get half of the room: no record has to go for them.
+
         Returns:
             How many wait now.
         """
         size = size_of(item)
         with self.lock:
+            if self.bytes + size > self._max_bytes // 2:
+                smaller = without_message(item)
+                if smaller is not item:
+                    item, size = smaller, size_of(smaller)
+                    self.count_dropped("message")
             position = self._next
             self._next = position + 1
             (self._final if is_final(item) else self._open).append((position, size, item))

@@ -1,40 +1,43 @@
 """Celery: which of its signals are a publish, a start and an end.
 
 A job's context rides in one flat message header, written anew at every publish. What a job did
-is told where it ran, by ``task_prerun`` and ``task_postrun``; that its process died is told by
-the worker's main process. Signals cost 4 µs a receiver, so no others are used per job.
+is told where it ran, by ``task_prerun`` and ``task_postrun``; what it could not tell itself is
+told by its worker (``celery_worker``). Signals cost 4 µs a receiver, so no others are used per
+job.
 """
 
 from __future__ import annotations
 
-import inspect
-import uuid
+import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
 from threading import get_ident, local
 from typing import Any, Final
 
-from jobmon.instrument import context, guard, jobs, recorder, spans, tracking
+from jobmon.instrument import (
+    celery_eager,
+    celery_message,
+    celery_spans,
+    context,
+    guard,
+    jobs,
+    spans,
+    tracking,
+)
+from jobmon.instrument import celery_worker as worker
+from jobmon.instrument.celery_job import ENGINE, execution_of, module
 from jobmon.instrument.context import HEADER, Frame, JobContext
 from jobmon.instrument.guard import guarded
 from jobmon.instrument.jobs import Execution
-from jobmon.model import MANUAL_DISPATCH, Outcome
-
-ENGINE: Final = "celery"
+from jobmon.model import Outcome
 
 _DISPATCH_UID: Final = "jobmon"
 _WITH_ERROR: Final = ("FAILURE", "RETRY", "REJECTED")
-_POOLS_WITHOUT_FORK: Final = ("solo", "thread", "gevent", "eventlet")
+_GREEN: Final = ("gevent", "eventlet")
 _UNCONFIRMED: Final = 8
 """Publishes of one thread that may be under way, one inside the other."""
-_ACCEPT_SECONDS: Final = 1.0
-"""A child stamps its start a moment after the pool saw it accept the job."""
-_HANDOVER_SECONDS: Final = 0.05
-_SPANS_SECONDS: Final = 1.0
-"""Celery waits for a child's last words without limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +48,8 @@ class _Publish:
     execution: Execution
     replaces: Frame | None
     """The running job that publishes itself again."""
+    again: bool
+    """Whether a job that does not run here is published again."""
 
 
 class _Thread(local):
@@ -55,7 +60,6 @@ class _Thread(local):
 _thread: Final = _Thread()
 _running: Final[dict[tuple[str, int], Execution]] = {}
 """By task id and thread: an id can run twice at a time."""
-_one_job_at_a_time = False
 _connected = False
 
 
@@ -64,7 +68,7 @@ def install() -> None:
     global _connected
     if _connected or not jobs.enabled():
         return
-    guard.let_through(_module("billiard.exceptions").SoftTimeLimitExceeded)
+    guard.let_through(module("billiard.exceptions").SoftTimeLimitExceeded)
     for signal, receiver in _receivers():
         signal.connect(receiver, weak=False, dispatch_uid=_DISPATCH_UID)
     _connected = True
@@ -78,28 +82,32 @@ def uninstall() -> None:
     for signal, _ in _receivers():
         signal.disconnect(dispatch_uid=_DISPATCH_UID)
     _connected = False
+    celery_spans.stop_listening()
+    worker.uninstall()
     for execution in list(_running.values()):
         jobs.abandon(execution)
     _running.clear()
+    celery_eager.abandon()
 
 
 def _receivers() -> list[tuple[Any, Callable[..., None]]]:
-    signals = _module("celery.signals")
+    signals = module("celery.signals")
     return [
         (signals.before_task_publish, on_publishing),
         (signals.after_task_publish, on_published),
         (signals.task_prerun, on_started),
         (signals.task_postrun, on_finished),
-        (signals.task_failure, on_lost),
-        (signals.worker_init, on_worker_starting),
-        (signals.worker_process_init, on_process_starting),
-        (signals.worker_process_shutdown, on_process_stopping),
+        (signals.task_failure, worker.on_lost),
+        (signals.task_revoked, worker.on_revoked),
+        (signals.task_unknown, worker.on_unknown),
+        (signals.task_rejected, worker.on_rejected),
+        (signals.task_internal_error, worker.on_internal_error),
+        (signals.worker_init, worker.on_worker_starting),
+        (signals.worker_process_init, worker.on_process_starting),
+        (signals.worker_process_shutdown, worker.on_process_stopping),
+        (signals.worker_shutting_down, worker.on_shutting_down),
+        (signals.worker_shutdown, worker.on_worker_stopped),
     ]
-
-
-def _module(name: str) -> Any:
-    """A module of Celery's, which has no types."""
-    return import_module(name)
 
 
 # Publishing
@@ -136,12 +144,13 @@ def on_publishing(
         own,
         queue=queue,
         group_id=fields.get("group") or "",
-        arguments=lambda: _arguments(body),
+        arguments=lambda: _arguments(sender, body),
     )
     publishes = _thread.publishes
     if len(publishes) >= _UNCONFIRMED:
         del publishes[0]
-    publishes.append(_Publish(headers, execution, running))
+    again = running is None and previous is not None
+    publishes.append(_Publish(headers, execution, running, again))
 
 
 @guarded
@@ -157,6 +166,8 @@ def on_published(headers: dict[str, Any], **_: Any) -> None:
             if publish.replaces is not None:
                 publish.replaces.republished = publish.execution.context
             jobs.published(publish.execution)
+            if publish.again:
+                worker.retried_elsewhere(publish.execution.job_id, publish.execution.context)
             return
 
 
@@ -165,19 +176,17 @@ def _surroundings(headers: dict[str, Any]) -> AbstractContextManager[object]:
     if tracking.HEADER in headers:
         return tracking.said_by(headers)
     if headers.get("parent_id") and context.entered() is None:
-        request = _request_being_reported(headers["parent_id"])
-        if request is not None:
-            return _inside_of(request)
+        reported = worker.being_reported(headers["parent_id"])
+        if reported is not None:
+            return _inside_of(reported["self"])
     return nullcontext()
 
 
 @contextmanager
 def _inside_of(request: Any) -> Generator[None]:
     """Publish errbacks for the job whose child died: Celery sends them from the main process."""
-    own = _execution(request.id, request.task.name, request.request_dict).context
-    frame = Frame(
-        own.process_id, own.command, own.manual, started_at=own.command_started_at, job=own
-    )
+    own = worker.execution_of_request(request).context
+    frame = Frame(own.process_id, own.command, own.manual, started_at=own.trace_started_at, job=own)
     token = context.enter(frame)
     try:
         yield
@@ -200,8 +209,12 @@ def _previous(job_id: str, headers: dict[str, Any]) -> tuple[Frame | None, JobCo
 def _queue(exchange: Any, routing_key: str | None, declare: Any) -> str:
     if not exchange and routing_key:
         return routing_key  # the default exchange routes by the queue's name
-    name = getattr(declare[0], "name", "") if declare else ""
-    return name or routing_key or ""
+    name: str = getattr(exchange, "name", exchange) or ""
+    if routing_key and celery_message.is_delayed(name):
+        return celery_message.queue_behind(None, celery_message.without_delay(routing_key))
+    if declare and getattr(declare[0].exchange, "name", "") == name:
+        return declare[0].name
+    return celery_message.queue_behind(name, routing_key or "")
 
 
 def _eta(eta: object) -> float:
@@ -213,13 +226,18 @@ def _eta(eta: object) -> float:
     except ValueError:
         return 0.0
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=_module("celery").current_app.timezone)
+        moment = moment.replace(tzinfo=module("celery").current_app.timezone)
     return moment.timestamp()
 
 
-def _arguments(body: Any) -> tuple[object, object]:
+def _arguments(name: str, body: Any) -> tuple[object, object, Callable[..., object] | None]:
     fields: Any = body
-    return (fields["args"], fields["kwargs"]) if type(body) is dict else (fields[0], fields[1])
+    args, kwargs = (
+        (fields["args"], fields["kwargs"]) if type(body) is dict else (fields[0], fields[1])
+    )
+    # Not app.tasks: it would make tasks of all that the application has declared so far.
+    task = module("celery").current_app._tasks.get(name)
+    return args, kwargs, getattr(task, "run", None)
 
 
 # Running
@@ -230,78 +248,122 @@ def on_started(task_id: str, task: Any, args: object, kwargs: object, **_: Any) 
     """A job is about to run in this thread."""
     message: dict[str, Any] = task.request.__dict__
     if message.get("is_eager"):
+        celery_eager.start(task_id, task, args, kwargs)
         return
-    execution = _execution(task_id, task.name, message)
-    execution.arguments = lambda: (args, kwargs)
-    jobs.start(execution, measure_memory=_one_job_at_a_time)
+    execution = execution_of(task_id, task.name, message)
+    execution.arguments = lambda: (args, kwargs, task.run)
+    execution.function = celery_spans.function_of(task)
+    jobs.start(execution, measure_memory=worker.one_job_at_a_time)
     _running[task_id, get_ident()] = execution
+    if execution.span is not None and execution.span.adopted:
+        celery_spans.listen(on_ending)
 
 
 @guarded
-def on_finished(task_id: str, state: str | None, retval: object, **_: Any) -> None:
+def on_ending(sender: Any, signal: Any, **told: Any) -> None:
+    """Another instrumentation is about to end the span of a job that ended in this thread."""
+    execution = _running.get((sender.request.id, get_ident()))
+    if execution is None:
+        return
+    error = told.get("exception") or told.get("reason")
+    frame = execution.frame
+    if frame is not None and frame.republished is not None:
+        outcome = Outcome.RETRIED
+    else:
+        outcome = _outcome(celery_spans.STATE_OF[signal.name], error, sender)
+    if outcome is not None:
+        expected = _is_expected(sender, outcome, error)
+        jobs.describe_adopted(execution, outcome, _error(error), expected=expected)
+
+
+@guarded
+def on_finished(task_id: str, task: Any, state: str | None, retval: object, **_: Any) -> None:
     """A job ended in this thread, or its process is about to be killed."""
+    if celery_eager.running.get() is not None and celery_eager.finish(task_id, state, retval):
+        return
     execution = _running.pop((task_id, get_ident()), None)
     if execution is None:
         return
     frame = execution.frame
     following = frame.republished if frame is not None else None
-    outcome = _outcome(state, retval, following)
+    if state is None:
+        outcome, error = _broken_off(task)
+    else:
+        outcome = _outcome(state, retval, task)
+        error = _error(retval) if state in _WITH_ERROR else None
     if outcome is None:
         jobs.abandon(execution)
         return
+    if following is not None:
+        # retry(), with throw=False too, and replace(), which ends as ignored.
+        outcome = Outcome.RETRIED
+    elif outcome is not Outcome.COMPLETED:
+        execution.message = lambda: celery_message.of_running_job(execution.queue)
     jobs.finish(
         execution,
         outcome,
-        error=_error(retval) if state in _WITH_ERROR else None,
+        error=error,
         ready_at=following.eta if following is not None else 0.0,
+        again=outcome is Outcome.RETRIED and following is None and state != "RETRY",
+        expected=_is_expected(task, outcome, error),
     )
 
 
-def _execution(task_id: str, job_name: str, message: dict[str, Any]) -> Execution:
-    """What a message and its worker say of a job."""
-    delivery: dict[str, Any] = message.get("delivery_info") or {}
-    own = JobContext.decode(message.get(HEADER))
-    if own is None or own.job_id != task_id:
-        own = _foreign(task_id, message.get("root_id"))
-    return Execution(
-        ENGINE,
-        task_id,
-        job_name,
-        own,
-        queue=own.queue or delivery.get("routing_key") or "",
-        worker=message.get("hostname") or "",
-        delivery=1 if delivery.get("redelivered") else 0,
-        group_id=message.get("group") or "",
-        parent_id=message.get("parent_id") or "",
-        root_id=message.get("root_id") or "",
-    )
+def _is_expected(task: Any, outcome: Outcome, error: object) -> bool:
+    """Whether the task declares this error as part of its work (``throws``)."""
+    return outcome is Outcome.FAILED and isinstance(error, task.throws)
 
 
-def _foreign(task_id: str, root_id: object) -> JobContext:
-    """Context of a job whose producer runs without jobmon, the same in every process."""
-    process_id = (
-        context.canonical_uuid(str(root_id or ""))
-        or context.canonical_uuid(task_id)
-        or str(uuid.uuid5(uuid.NAMESPACE_OID, task_id))
-    )
-    return JobContext(task_id, process_id, MANUAL_DISPATCH, manual=True)
-
-
-def _outcome(state: str | None, retval: Any, following: JobContext | None) -> Outcome | None:
-    """How a job ended by its state; None where another process of the worker will tell."""
-    if state is None:
-        return None
-    if following is not None:
-        # retry(), with throw=False too, and replace(), which ends as ignored.
-        return Outcome.RETRIED
+def _outcome(state: str, retval: Any, task: Any) -> Outcome | None:
+    """How a job ended by its state; None for one that Celery does not have."""
     if state == "SUCCESS":
         return Outcome.COMPLETED
     if state == "FAILURE":
-        soft_limit = _module("billiard.exceptions").SoftTimeLimitExceeded
-        return Outcome.TIMED_OUT if isinstance(retval, soft_limit) else Outcome.FAILED
+        return _failure(retval)
     if state == "REJECTED":
-        return Outcome.RETRIED if getattr(retval, "requeue", False) else Outcome.REJECTED
+        # Before it started, its message was acknowledged unless the task has that done late.
+        back = getattr(retval, "requeue", False) and task.acks_late
+        return Outcome.RETRIED if back else Outcome.REJECTED
     return {"RETRY": Outcome.RETRIED, "IGNORED": Outcome.IGNORED}.get(state)
+
+
+def _failure(error: object) -> Outcome:
+    soft_limit = module("billiard.exceptions").SoftTimeLimitExceeded
+    return Outcome.TIMED_OUT if isinstance(error, soft_limit) else Outcome.FAILED
+
+
+def _broken_off(task: Any) -> tuple[Outcome | None, BaseException | None]:
+    """How a job without a state ended; None where the worker's main process will tell."""
+    error = sys.exception()
+    if isinstance(error, Exception):
+        # Celery could not store or pass on how the job failed; what the job raised says more.
+        error = _raised_by_job(error)
+        return _failure(error), error
+    if error is None or type(error).__name__ == "GreenletExit":
+        return None, None
+    if worker.forks:
+        left = isinstance(error, (SystemExit, KeyboardInterrupt))
+        return (None, None) if left else (Outcome.FAILED, error)
+    if any(isinstance(error, getattr(sys.modules.get(name), "Timeout", ())) for name in _GREEN):
+        # Not every version of Celery tells of a hard time limit there.
+        again = task.acks_late and not getattr(task, "acks_on_timeout", True)
+        return Outcome.RETRIED if again else Outcome.TIMED_OUT, error
+    if task.acks_late:
+        return Outcome.RETRIED, error
+    stopped = isinstance(error, worker.shutdowns())
+    return Outcome.LOST if stopped else Outcome.FAILED, error
+
+
+def _raised_by_job(error: BaseException) -> BaseException:
+    """What Celery was reporting when it failed itself, else the failure."""
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_name == "on_error":
+            reported = at.tb_frame.f_locals.get("exc")
+            if isinstance(reported, BaseException):
+                return reported
+        at = at.tb_next
+    return error
 
 
 def _error(retval: Any) -> BaseException | None:
@@ -309,66 +371,4 @@ def _error(retval: Any) -> BaseException | None:
     for error in (getattr(retval, "exc", None), retval):
         if isinstance(error, BaseException):
             return error
-    return None
-
-
-# The worker's processes
-
-
-@guarded
-def on_worker_starting(sender: Any, **_: Any) -> None:
-    """The main process of a worker, before it forks."""
-    pool = sender.pool_cls
-    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
-    spans.prepare()
-    if not any(word in name for word in _POOLS_WITHOUT_FORK):
-        recorder.open_handover()
-
-
-@guarded
-def on_process_starting(**_: Any) -> None:
-    """A process that runs one job at a time: a child of prefork, the one of solo."""
-    global _one_job_at_a_time
-    _one_job_at_a_time = True
-
-
-@guarded
-def on_process_stopping(**_: Any) -> None:
-    """A child of prefork ends next in ``os._exit``, after a hard time limit in 0.1 s."""
-    recorder.flush(_HANDOVER_SECONDS)
-    spans.flush_spans(_SPANS_SECONDS)
-
-
-@guarded
-def on_lost(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    """A job failed; where its child was killed, only the main process says so, perhaps twice."""
-    errors = _module("billiard.exceptions")
-    timed_out = isinstance(exception, errors.TimeLimitExceeded)
-    if not timed_out and not isinstance(exception, errors.WorkerLostError):
-        return
-    if (task_id, get_ident()) in _running:
-        return  # raised by the job itself
-    request = _request_being_reported(task_id)
-    message: dict[str, Any] = sender.request.__dict__ if request is None else request.request_dict
-    execution = _execution(task_id, sender.name, message)
-    execution.arguments = lambda: (message.get("args"), message.get("kwargs"))
-    execution.started_at = getattr(request, "time_start", None) or 0.0
-    if execution.delivery:
-        execution.delivery = int((execution.started_at + _ACCEPT_SECONDS) * 1000)
-    outcome = Outcome.TIMED_OUT if timed_out else Outcome.LOST
-    jobs.end_elsewhere(execution, outcome, error=exception)
-
-
-def _request_being_reported(task_id: str) -> Any:
-    """The worker's request whose method sends the signal that is being handled.
-
-    It alone knows when the job started, Celery has already taken it out of its own tables, and
-    a table of ours would cost every job a signal.
-    """
-    caller = inspect.currentframe()
-    while caller is not None:
-        found: Any = caller.f_locals.get("self")
-        if hasattr(found, "time_start") and getattr(found, "id", None) == task_id:
-            return found
-        caller = caller.f_back
     return None

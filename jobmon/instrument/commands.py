@@ -11,13 +11,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from jobmon.instrument import context, recorder, redaction, spans
+from jobmon.instrument import context, open_runs, recorder, redaction, spans
 from jobmon.instrument.context import Frame
-from jobmon.instrument.guard import guarded
+from jobmon.instrument.guard import guarded, guarded_else
 from jobmon.model import STATUS_OF, Outcome, RunTransition
 from jobmon.settings import Settings
 
@@ -71,16 +72,32 @@ class Run:
         """Unix seconds."""
         self.frame: Final = Frame(self.id, name, started_at=self.started_at)
         self._ticks = time.perf_counter()
-        self._pid = os.getpid()
+        self.pid: Final = os.getpid()
         self._token: Token[Frame | None] | None = None
         self._members: dict[str, Any] = {}
 
+    @classmethod
+    def unrecorded(cls, name: object) -> Run:
+        """One that is told nowhere, for a block whose run could not be made."""
+        run = cls.__new__(cls)
+        run.__dict__ |= {
+            "_settings": None,
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "source": DEFAULT_SOURCE,
+            "started_at": time.time(),
+            "_pid": 0,  # of no process: nothing is told of its end
+        }
+        return run
+
     @property
+    @guarded
     def trace_id(self) -> str | None:
         """Id of the trace that the run belongs to, 32 hexadecimal digits; None without one."""
-        span = self.frame.span
-        return span.trace_id if span is not None else None
+        frame: Frame | None = getattr(self, "frame", None)
+        return frame.span.trace_id if frame is not None and frame.span is not None else None
 
+    @guarded_else(object.__repr__)
     def __repr__(self) -> str:
         return f"Run({self.name!r}, id={self.id!r})"
 
@@ -99,13 +116,44 @@ class Run:
             arguments: For people to read; redacted before it is kept.
             options: The same.
         """
+        self.open(kind, arguments, options)
+        if self._members:
+            self._record("running", "", at=self.started_at, beats=open_runs.add(self))
+
+    @guarded
+    def tell_again(self) -> None:
+        """The store does not hold this run as open: it lost it, or took its silence for its end."""
+        duration = time.perf_counter() - self._ticks
+        self._record("running", "", self.started_at, int(duration * 1_000_000), beats=True)
+
+    @guarded
+    def open(
+        self,
+        kind: str = "script",
+        arguments: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
+        *,
+        schedule: str = "",
+    ) -> None:
+        """Make this run what is published from here belongs to, and record nothing yet.
+
+        Args:
+            kind: As in :meth:`begin`.
+            arguments: The same.
+            options: The same.
+            schedule: Of a scheduler's entry, for people to read.
+        """
         # Only this very context: of several runs in threads nobody is another's parent.
         parent = context.entered()
         inherited = os.environ.get(context.PROCESS_ID_VARIABLE, "")
         settings = self._settings
         if settings is not None:
             self.frame.span = spans.start_command(
-                self.name, kind=kind, run_id=self.id, started_at=self.started_at
+                self.name,
+                kind=kind,
+                run_id=self.id,
+                started_at=self.started_at,
+                schedule=schedule,
             )
         self._token = context.enter(self.frame)
         if self.frame.span is not None:
@@ -122,7 +170,7 @@ class Run:
             "options": _shown(options, settings),
             "trace_id": self.trace_id,
             "host": platform.node(),
-            "pid": self._pid,
+            "pid": self.pid,
             "app": settings.app,
             "release": settings.release,
             "tags": list(settings.tags),
@@ -132,7 +180,6 @@ class Run:
             "parent_job_id": parent.job.job_id if parent is not None and parent.job else "",
         }
         self._members = {name: value for name, value in members.items() if value or value == {}}
-        self._record("running", "", at=self.started_at)
 
     @guarded
     def finish(
@@ -151,17 +198,13 @@ class Run:
             error_type: What the failure is called where nothing was raised, such as a signal.
             arguments: Take the place of those given at the start.
         """
-        if self._pid != os.getpid():
+        if self.pid != os.getpid():
             return
+        open_runs.discard(self)
         duration = time.perf_counter() - self._ticks
         finished_at = time.time()
         outcome = Outcome.FAILED if exit_code else Outcome.COMPLETED
-        token, self._token = self._token, None
-        span = self.frame.span
-        if span is not None:
-            span.deactivate()
-        if token is not None:
-            context.leave(self.frame, token)
+        span = self._leave()
         if span is not None:
             span.error_type = error_type
             span.end(outcome, error if exit_code else None, exit_code=exit_code)
@@ -178,8 +221,25 @@ class Run:
         status = str(STATUS_OF[outcome])
         self._record(status, str(outcome), finished_at, int(duration * 1_000_000), exit_code)
 
+    def _leave(self) -> spans.SpanHandle | None:
+        """What is published from here belongs to what was open before; the span is still to end."""
+        token, self._token = self._token, None
+        span: spans.SpanHandle | None = self.frame.span
+        if span is not None:
+            span.deactivate()
+        if token is not None:
+            context.leave(self.frame, token)
+        return span
+
     def _record(
-        self, status: str, outcome: str, at: float, duration_us: int = 0, exit_code: int = 0
+        self,
+        status: str,
+        outcome: str,
+        at: float,
+        duration_us: int = 0,
+        exit_code: int = 0,
+        *,
+        beats: bool = False,
     ) -> None:
         body = json.dumps(self._members, ensure_ascii=False, separators=(",", ":"), default=str)
         recorder.record(
@@ -192,6 +252,7 @@ class Run:
                 duration_us=duration_us,
                 exit_code=exit_code,
                 body=body.encode("utf-8", "replace"),
+                beats=beats,
             )
         )
 
@@ -226,6 +287,25 @@ def exit_code_of(error: BaseException | None) -> int:
     return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
+# What the methods of a command do where their own work fails.
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _unrecorded(entered: Any) -> Run:
+    return Run.unrecorded(entered._name)
+
+
+def _unchanged(_: Any, function: Any) -> Any:
+    return function
+
+
+def _nowhere(_: Any) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
 class command:  # noqa: N801
     """Record what happens inside as one run of a command.
 
@@ -245,6 +325,10 @@ class command:  # noqa: N801
         ValueError: The name cannot be a command's. Nothing else is ever raised by jobmon.
     """
 
+    _name = ""
+    """Empty only where making it failed."""
+
+    @guarded_else(_nothing, ValueError)
     def __init__(
         self,
         name: str,
@@ -260,12 +344,14 @@ class command:  # noqa: N801
         self._kind = kind
         self._runs: list[Run] = []
 
+    @guarded_else(_unrecorded)
     def __enter__(self) -> Run:
         run = Run(self._name, self._source)
         run.begin(self._kind, self._arguments, self._options)
         self._runs.append(run)
         return run
 
+    @guarded
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -287,6 +373,7 @@ class command:  # noqa: N801
     ) -> None:
         self.__exit__(kind, error, trace)
 
+    @guarded_else(_unchanged)
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function as a command: each call is a run of its own."""
         if inspect.iscoroutinefunction(function):
@@ -305,7 +392,8 @@ class command:  # noqa: N801
 
         return run_function
 
-    def _again(self) -> command:
+    @guarded_else(_nowhere)
+    def _again(self) -> AbstractContextManager[Any]:
         return command(self._name, self._source, self._arguments, self._options, self._kind)
 
     def _entered(self) -> Run | None:

@@ -8,6 +8,7 @@ it belongs to, the attempt, and the trace context it was created in.
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from contextvars import ContextVar, Token
@@ -21,8 +22,11 @@ HEADER: Final = "jobmon"
 PROCESS_ID_VARIABLE: Final = "JOB_MONITOR_PROCESS_ID"
 COMMAND_VARIABLE: Final = "JOB_MONITOR_COMMAND"
 STARTED_AT_VARIABLE: Final = "JOB_MONITOR_STARTED_AT"
+PROGRAM_VARIABLE: Final = "JOBMON_RUNNER_PROGRAM"
+"""What :func:`jobmon.instrument.invocation.marks` makes of the program of ``jobmon run``."""
 _VERSION: Final = "1"
 _LONGEST: Final = 4096
+_MOST_SPAWNERS: Final = 8
 _LATEST: Final = 1e12
 """Unix seconds beyond all that means anything."""
 
@@ -53,13 +57,16 @@ class JobContext:
     """W3C traceparent of the context the job was created in; attempts share it."""
     command_span: str = ""
     """W3C traceparent of the command's span."""
-    command_started_at: float = 0.0
+    trace_started_at: float = 0.0
+    """When the trace began that it was created in, as far as known: with the command, or anew."""
     hop: int = 0
-    """How many jobs lie between the command and this one."""
+    """How many jobs lie between the beginning of that trace and this one."""
     retry_of: str = ""
     """W3C traceparent of the attempt that published this one."""
     job_name: str = ""
     """Where the engine's own message hides it (RQ pickles it with the arguments)."""
+    scheduled: str = ""
+    """Of the job that a scheduler's run begins and ends with: see :mod:`.roots`; else empty."""
 
     def encode(self) -> str:
         """Header text: version and fields in their order, with ``|`` between them.
@@ -72,8 +79,8 @@ class JobContext:
             f"|{1 if self.manual else 0}|{self.attempt}|{self.queue}"
             f"|{self.created_at:.6f}|{self.enqueued_at:.6f}|{self.eta:.6f}"
             f"|{self.parent_id}|{self.root_id}|{self.job_type}"
-            f"|{self.creation}|{self.command_span}|{self.command_started_at:.6f}"
-            f"|{self.hop}|{self.retry_of}|{self.job_name}"
+            f"|{self.creation}|{self.command_span}|{self.trace_started_at:.6f}"
+            f"|{self.hop}|{self.retry_of}|{self.job_name}|{self.scheduled}"
         )
         if text.isascii() and "%" not in text and text.count("|") == _FIELDS:
             return text
@@ -111,10 +118,11 @@ class JobContext:
                 int(parts[16]),
                 parts[17],
                 parts[18],
+                parts[19],
             )
         except ValueError:
             return None
-        moments = own.created_at, own.enqueued_at, own.eta, own.command_started_at
+        moments = own.created_at, own.enqueued_at, own.eta, own.trace_started_at
         # NaN compares as false, and a record must not hold what JSON has no word for.
         if own.attempt < 1 or not (min(moments) >= 0 and sum(moments) < _LATEST):
             return None
@@ -139,7 +147,10 @@ class Frame:
     command: str
     manual: bool = False
     started_at: float = 0.0
-    """Start of the command run (not of the job), Unix seconds; 0 where unknown."""
+    """When the trace began that what is published here joins: with the command run, or anew.
+    Unix seconds; 0 where unknown."""
+    hop: int = 0
+    """How many jobs lie between its beginning and what is published here."""
     job: JobContext | None = None
     """The running job, None for a command."""
     job_started_at: float = 0.0
@@ -152,6 +163,10 @@ class Frame:
     """Traceparent that replaces the frame's own once the rule took hold."""
     republished: JobContext | None = None
     """The next attempt, once this job has published itself again."""
+    within: Frame | None = None
+    """The frame that waits until this one is left: of the caller, where a job runs inside it."""
+    scheduled: str = ""
+    """What the first job published from here carries on, see :mod:`.roots`; then empty again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +208,38 @@ def current() -> Frame | None:
 
     A thread started by user code has no context of its own. It then belongs to the process's
     only open job, else its only open run, else the run that started the process; where several
-    are open nobody can tell, and nothing is guessed.
+    are open nobody can tell, and nothing is guessed. Greenlets of gevent know who spawned them.
     """
-    frame = _current.get()
+    frame = _current.get() or _of_spawner()
     if frame is not None:
         return frame
     frames = list(_open.values())
     jobs = [frame for frame in frames if frame.job is not None]
+    if len(jobs) > 1:
+        waiting = {id(frame.within) for frame in jobs}
+        jobs = [frame for frame in jobs if id(frame) not in waiting]
     if jobs:
         return jobs[0] if len(jobs) == 1 else None
     if frames:
         return frames[0] if len(frames) == 1 else None
-    return _inherited_run()
+    return inherited()
+
+
+def _of_spawner() -> Frame | None:
+    """The frame of the greenlet that spawned this one: gevent takes no context along."""
+    gevent: Any = sys.modules.get("gevent")
+    if gevent is None:
+        return None
+    try:
+        greenlet = gevent.getcurrent()
+        for _ in range(_MOST_SPAWNERS):
+            greenlet = greenlet.spawning_greenlet()
+            values = greenlet.gr_context
+            if values is not None and (frame := values.get(_current)) is not None:
+                return frame
+    except (AttributeError, ValueError):  # nobody spawned it, or in another thread
+        pass
+    return None
 
 
 def entered() -> Frame | None:
@@ -212,7 +247,7 @@ def entered() -> Frame | None:
     return _current.get()
 
 
-def _inherited_run() -> Frame | None:
+def inherited() -> Frame | None:
     """The run named by the environment: this process is a child of ``jobmon run``."""
     global _inherited, _inherited_read
     if not _inherited_read:
@@ -282,6 +317,9 @@ def published_from_here(
         process_id = canonical_uuid(job_id) or str(uuid.uuid4())
         command, manual = MANUAL_DISPATCH, True
     parent = frame.job if frame is not None else None
+    scheduled = ""
+    if inside is not None and inside.scheduled:
+        scheduled, inside.scheduled = inside.scheduled, ""
     return JobContext(
         job_id,
         process_id,
@@ -294,11 +332,15 @@ def published_from_here(
         parent_id=parent.job_id if parent is not None else "",
         root_id=(parent.root_id or parent.job_id) if parent is not None else job_id,
         job_type=job_type,
-        command_started_at=inside.started_at if inside is not None else 0.0,
-        hop=parent.hop + 1 if parent is not None and inside is not None else 0,
+        trace_started_at=inside.started_at if inside is not None else 0.0,
+        hop=inside.hop if inside is not None else 0,
+        scheduled=scheduled,
     )
 
 
 def _traceparent(frame: Frame | None) -> str:
     span = frame.span if frame is not None else None
-    return span.traceparent if span is not None else ""
+    if span is None:
+        return ""
+    span.look()
+    return str(span.traceparent)

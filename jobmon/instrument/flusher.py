@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,17 +14,20 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.instrument.bell import Bell
 from jobmon.instrument.buffer import Buffer
-from jobmon.instrument.guard import note
+from jobmon.instrument.guard import guarded, note, thrown_in
+from jobmon.instrument.pulse import Pulse
+from jobmon.instrument.quiet import quiet
 from jobmon.instrument.wire import Item, is_final
-from jobmon.model import Stage, Transition
+from jobmon.model import Beat, Stage, Transition
 
 if TYPE_CHECKING:
     import redis
 
     from jobmon.settings import Settings
+    from jobmon.store.beats import Beats
     from jobmon.store.writer import Writer
 
-LINGER_SECONDS: Final = 0.05
+LINGER_SECONDS: Final = 0.08
 """How long the first waiting item waits for company."""
 MAX_BACKOFF_SECONDS: Final = 5.0
 FORK_WAIT_SECONDS: Final = 0.005
@@ -46,25 +48,31 @@ _LOG: Final = logging.getLogger("jobmon")
 
 
 class Flusher:
-    """Writes what waits within 50 ms of its arrival, keeping what the store does not take.
+    """Writes what waits within 100 ms of its arrival, keeping what the store does not take.
 
-    Started at the first :meth:`wake`. Does nothing with the buffer's lock held but take and
-    settle, and holds :attr:`gate` whenever it may be inside a library with locks of its own.
+    Started at the first :meth:`wake`. Sends the beats of the process too, which are not kept:
+    the next ones tell the same. Does nothing with the buffer's lock held but take and settle,
+    and holds :attr:`gate` whenever it may be inside a library with locks of its own.
     """
 
-    def __init__(self, buffer: Buffer, settings: Settings) -> None:
+    def __init__(self, buffer: Buffer, settings: Settings, pulse: Pulse) -> None:
         self.gate = threading.Lock()
         """Held while importing or talking to Redis: a fork in between waits a moment for it."""
         self.written = 0
+        self.beats = 0
+        """Calls that carried beats and were answered."""
         self.refused: Counter[str] = Counter()
         """What the store's writer counted as dropped itself, by reason."""
         self.failures = 0
         """Calls that failed, since the process began."""
         self.last_error = ""
         self._buffer = buffer
+        self._pulse = pulse
+        pulse.interval_seconds = settings.beats.interval_seconds
         self._settings = settings
         self._client: redis.Redis | None = None
         self._writer: Writer | None = None
+        self._beats: Beats | None = None
         self._unavailable: tuple[type[Exception], ...] = (OSError,)
         self._bell: Bell | None = None
         self._waiters: list[tuple[int, Bell]] = []
@@ -75,12 +83,19 @@ class Flusher:
         self._down_since = 0.0
         self._last_logged = float("-inf")
         self._outage_logged = False
+        self._import_wait = IMPORT_WAIT_SECONDS
         self._first_backoff = max(_SHORTEST_BACKOFF_SECONDS, settings.redis.retry_interval / 1000)
 
     def prepare(self) -> None:
-        """Import and open all that writing needs, here and now: before the first fork."""
-        with self.gate:
-            self._open()
+        """Import and open all that writing needs, here and now: before the first fork.
+
+        Not where the thread is busy for long: then it has done so, or each child does it itself.
+        """
+        if self.hold():
+            try:
+                self._open()
+            finally:
+                self.gate.release()
 
     def wake(self) -> None:
         """Something waits."""
@@ -124,7 +139,7 @@ class Flusher:
         return flushed
 
     def hold(self) -> bool:
-        """Before a fork: keep the thread out of other libraries' locks.
+        """Keep the thread out of other libraries' locks, for a fork.
 
         A child that inherits the lock of a half-imported module, a resolver or TLS would hang
         on it. Bounded, because a fork must not wait for a slow Redis: then the thread sits in
@@ -133,9 +148,12 @@ class Flusher:
         Returns:
             Whether the gate is held; then it must be released after the fork.
         """
-        deadline = time.monotonic() + IMPORT_WAIT_SECONDS
+        deadline = time.monotonic() + self._import_wait
         while not self.gate.acquire(timeout=FORK_WAIT_SECONDS):
-            if self._writer is not None or time.monotonic() > deadline:
+            if self._writer is not None:
+                return False
+            if time.monotonic() > deadline:
+                self._import_wait = 0.0  # whatever keeps it, further forks are not kept as well
                 return False
         return True
 
@@ -147,7 +165,7 @@ class Flusher:
                 self._stopping = False
                 self._bell = bell = Bell()
                 thread = threading.Thread(
-                    target=self._run, args=(bell,), name="jobmon-flusher", daemon=True
+                    target=guarded(self._run), args=(bell,), name="jobmon-flusher", daemon=True
                 )
                 with suppress(RuntimeError):  # no more threads: flush() writes in its caller
                     thread.start()
@@ -156,15 +174,17 @@ class Flusher:
             self._starting.release()
 
     def _run(self, bell: Bell) -> None:
-        quiet = False
         try:
             while not self._stopping:
-                quiet = quiet or _silence_tracing()
                 try:
                     self._turn(bell)
-                except Exception:
+                except BaseException as error:
+                    if thrown_in(error):
+                        raise
                     note("the flusher")
                     bell.wait(1.0)
+            if not self._failed_in_a_row:
+                self._beat(self._pulse.leave())
         finally:
             self._close()
             self._thread = None
@@ -173,7 +193,10 @@ class Flusher:
 
     def _turn(self, bell: Bell) -> None:
         if not self._buffer.waiting and not self._waiters:
-            bell.wait()
+            if self._pulse.due():
+                self._beat(self._pulse.collect())
+                return
+            bell.wait(self._pulse.seconds_left())
             if not self._buffer.waiting and not self._waiters:
                 return
         self._linger(bell, time.monotonic() + LINGER_SECONDS)
@@ -183,6 +206,8 @@ class Flusher:
             if self._stopping:
                 return
         self._tell()
+        if self._pulse.due():
+            self._beat(self._pulse.collect())
 
     def _linger(self, bell: Bell, until: float) -> None:
         while (
@@ -209,7 +234,7 @@ class Flusher:
 
     def _write_batch(self) -> bool:
         """Write one batch; False when the store did not take it."""
-        with self.gate:
+        with self.gate, quiet():
             try:
                 writer = self._open()
                 if self._failed_in_a_row:
@@ -234,7 +259,9 @@ class Flusher:
             applied = writer.apply(_without_overtaken(batch), dropped)
         except self._unavailable:
             raise
-        except Exception:  # the batch's fault, not the store's: it would fail for ever
+        except BaseException as error:  # the batch's fault, not the store's: it would fail for ever
+            if thrown_in(error):
+                raise
             note("writing a batch")
             self._buffer.settle(len(batch))
             self._buffer.count_dropped("error", len(batch))
@@ -245,23 +272,44 @@ class Flusher:
         self.refused["malformed"] += applied.malformed
         self.refused["schema"] += applied.refused
 
+    def _beat(self, beats: Sequence[Beat]) -> None:
+        """Send the beats there are; what the store does not take is dropped."""
+        if not beats:
+            return
+        with self.gate, quiet():
+            try:
+                self._open()
+                if self._failed_in_a_row:
+                    self._probe()
+                assert self._beats is not None
+                taken = self._beats.send(beats)
+            except Exception as error:
+                self._failed(error)
+                return
+        self.beats += 1
+        self._answered()
+        self._pulse.tell_missing(taken.missing)
+
     def _open(self) -> Writer:
         if self._writer is None:
             for name in _IMPORTED_BY_CONNECTING:
                 import_module(name)
             import redis
 
+            from jobmon.store.beats import Beats
             from jobmon.store.connection import connect
             from jobmon.store.writer import Writer
 
             self._unavailable = (redis.RedisError, OSError)
             self._client = connect(self._settings, timeout=self._settings.redis.record_timeout)
+            self._beats = Beats(self._client, self._settings)
             self._writer = Writer(self._client, self._settings)
         return self._writer
 
     def _close(self) -> None:
         with self.gate:
-            client, self._client, self._writer = self._client, None, None
+            client, self._client = self._client, None
+            self._writer = self._beats = None
             if client is not None:
                 with suppress(*self._unavailable):
                     client.close()
@@ -329,21 +377,3 @@ def _without_overtaken(batch: Sequence[Item]) -> list[Item]:
         or item.status != "processing"
         or (item.process_id, item.job_id, item.attempt, item.delivery) not in ended
     ]
-
-
-def _silence_tracing() -> bool:
-    """Keep instrumented Redis clients from making a trace of each of this thread's calls.
-
-    Returns:
-        Whether it is done; False until the process has imported the OpenTelemetry API.
-    """
-    context: Any = sys.modules.get("opentelemetry.context")
-    if not all(hasattr(context, name) for name in ("attach", "get_current", "set_value")):
-        return False
-    # Instrumentations ask for both (opentelemetry-instrumentation: utils.py).
-    keys = ("suppress_instrumentation", getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", ""))
-    quiet = context.get_current()
-    for key in filter(None, keys):
-        quiet = context.set_value(key, True, quiet)
-    context.attach(quiet)
-    return True

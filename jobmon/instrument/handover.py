@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from jobmon.instrument.bell import Bell
-from jobmon.instrument.guard import note
+from jobmon.instrument.guard import guarded, note
 from jobmon.instrument.wire import Item, decode, encode, encode_barrier, is_final, without_message
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
@@ -91,6 +91,12 @@ class Sender:
             emptied = self._empty()
         return emptied or self._wait_until_empty(timeout_seconds)
 
+    def count_dropped(self, reason: str) -> None:
+        """Count something lost here; the main process hears of it with the next item."""
+        with self.lock:
+            self.dropped[reason] += 1
+            self._unreported = {**self._unreported, reason: self._unreported.get(reason, 0) + 1}
+
     def take_back(self) -> tuple[list[Item], dict[str, int]]:
         """Give up: return what was not sent, and the counts of what was dropped before."""
         with self.lock:
@@ -157,10 +163,11 @@ class Sender:
 
     def _shrink(self, item: Item) -> None:
         smaller = without_message(item)
-        if smaller is item or smaller == item:
+        if smaller is item:
             self._drop(item, "too_large")
         elif self._waiting and self._waiting[0] is item:
             self._waiting[0] = smaller
+            self.count_dropped("message")
 
     def _drop_one(self) -> None:
         with self.lock:
@@ -174,8 +181,7 @@ class Sender:
             if waiting is item:
                 del self._waiting[index]
                 break
-        self.dropped[reason] += 1
-        self._unreported = {**self._unreported, reason: self._unreported.get(reason, 0) + 1}
+        self.count_dropped(reason)
 
 
 class Handover:
@@ -214,7 +220,9 @@ class Handover:
         self._barriers: dict[int, Bell] = {}
         self._closed = False
         self._hurry = Bell()
-        self._reader = threading.Thread(target=self._read, name="jobmon-handover", daemon=True)
+        self._reader = threading.Thread(
+            target=guarded(self._read), name="jobmon-handover", daemon=True
+        )
 
     def start(self) -> None:
         """Start reading."""
@@ -297,7 +305,7 @@ class Handover:
             return not self._hung_up()
         try:
             self._take(message)
-        except Exception:
+        except BaseException:
             note("reading what a child handed over")
         return True
 

@@ -6,23 +6,31 @@ the record and the transition, opens and closes the job's frame and span, and me
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextvars import Token
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobmon.instrument import context, exceptions, record, recorder, spans
+from jobmon.instrument import context, exceptions, record, recorder, roots, spans
 from jobmon.instrument.context import Frame, JobContext
+from jobmon.instrument.guard import guarded
 from jobmon.instrument.memory import PeakMemory
 from jobmon.model import STATUS_OF, Outcome, Stage, Status, Transition
 from jobmon.settings import Settings
 
-Arguments = Callable[[], tuple[object, object]]
-"""Gives (args, kwargs) of a job, only when they are going to be recorded."""
+Arguments = Callable[[], tuple[object, object, Callable[..., object] | None]]
+"""Gives args and kwargs of a job and, where it is at hand, the function that takes them; only
+when they are going to be recorded."""
 
-_FAILING: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.RETRIED})
+REDELIVERED: Final = 1
+"""The broker says so; the delivery's number is the moment it starts."""
+
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Of a replayable message; a larger one is not kept, and counted."""
+
+_FAILED: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.REJECTED, Outcome.LOST})
+_FAILING: Final = _FAILED | {Outcome.RETRIED}
 # Plain numbers: an enumeration's own arithmetic takes a microsecond each time.
 _ENQUEUED, _STARTED, _ENDED, _LOST = map(int, Stage)
 
@@ -40,11 +48,17 @@ class Execution:
     queue: str = ""
     worker: str = ""
     delivery: int = 0
-    """0, or the start in ms when the broker says *redelivered*."""
+    """As in :class:`Transition`; :data:`REDELIVERED` until it starts."""
     group_id: str = ""
     parent_id: str = ""
     root_id: str = ""
+    function: str = ""
+    """``module.qualname`` of what runs, where known."""
     arguments: Arguments | None = None
+    message: Callable[[], bytes] | None = None
+    """Gives its replayable message, only when it is going to be kept; empty for none."""
+    built_in: bool = False
+    """The engine's own job, not the application's."""
     started_at: float = 0.0
     """Unix seconds; 0 before the start."""
     started_ticks: float = 0.0
@@ -56,7 +70,6 @@ class Execution:
     token: Token[Frame | None] | None = None
     beginning: str = ""
     """Its record as far as the start, once it has started in this process."""
-    pid: int = 0
 
 
 def configure(settings: Settings) -> None:
@@ -80,10 +93,11 @@ def publish_context(
     job_id: str, queue: str, *, eta: float = 0.0, previous: JobContext | None = None
 ) -> JobContext:
     """Context to write into a message: run, attempt, times and, with a span, its trace."""
-    own = context.published_from_here(job_id, queue, eta=eta, previous=previous)
     if previous is not None:
-        return own
-    own.creation, own.command_span = spans.creation_context(context.current())
+        return context.published_from_here(job_id, queue, eta=eta, previous=previous)
+    creation, command_span = spans.creation_context(context.current())
+    own = context.published_from_here(job_id, queue, eta=eta)
+    own.creation, own.command_span = creation, command_span
     return own
 
 
@@ -93,43 +107,51 @@ def published(execution: Execution) -> None:
     _record(execution, Status.PENDING, _ENQUEUED, at=max(ctx.enqueued_at, ctx.eta))
 
 
-def start(execution: Execution, *, measure_memory: bool, open_span: bool = True) -> None:
+def start(
+    execution: Execution, *, measure_memory: bool, open_span: bool = True, silently: bool = False
+) -> None:
     """Record ``processing`` and make the job the current frame of this context.
 
     Args:
         execution: What the engine knows; its times, frame and span are filled in here.
         measure_memory: True where one job at a time runs in the process.
         open_span: False where another process of the worker holds the job's span.
+        silently: Record nothing before the end: nobody would see it if it never comes.
     """
-    begin(execution, open_span=open_span)
+    begin(execution, open_span=open_span, silently=silently)
     enter(execution, measure_memory=measure_memory)
 
 
-def begin(execution: Execution, *, open_span: bool = True) -> None:
+def begin(execution: Execution, *, open_span: bool = True, silently: bool = False) -> None:
     """The first half of :func:`start`: all that a main process can do before it forks."""
     ctx = execution.context
     execution.started_at = time.time()
-    if execution.delivery:
+    if execution.delivery == REDELIVERED:
         execution.delivery = int(execution.started_at * 1000)
     if open_span and execution.span is None:
         execution.span = spans.start_job(execution)
+    span = execution.span
+    anew = span is not None and span.trace_id not in ("", ctx.creation[3:35])
     frame = execution.frame = Frame(
         ctx.process_id,
         ctx.command,
         ctx.manual,
-        started_at=ctx.command_started_at,
+        started_at=execution.started_at if anew else ctx.trace_started_at or ctx.created_at,
+        hop=1 if anew else ctx.hop + 1,
         job=ctx,
         job_started_at=execution.started_at,
-        span=execution.span,
+        span=span,
     )
     execution.token = context.enter(frame)
     execution.beginning = record.beginning(execution, _queue_seconds(execution))
-    _record(execution, Status.PROCESSING, _STARTED, at=execution.started_at)
+    if not silently:
+        _record(execution, Status.PROCESSING, _STARTED, at=execution.started_at)
+    if ctx.scheduled and _settings is not None:
+        roots.on_started(execution, _settings)
 
 
 def enter(execution: Execution, *, measure_memory: bool) -> None:
     """The second half of :func:`start`, in the process that performs the job."""
-    execution.pid = os.getpid()
     if execution.span is not None:
         execution.span.activate()
     if measure_memory:
@@ -145,6 +167,8 @@ def finish(
     error: BaseException | None = None,
     error_text: str = "",
     ready_at: float = 0.0,
+    again: bool = False,
+    expected: bool = False,
 ) -> None:
     """Record how the execution ended, where it ran.
 
@@ -154,23 +178,49 @@ def finish(
         error: What was raised, for a failed or retried execution.
         error_text: Its traceback as text, where no traceback object is left.
         ready_at: When the next attempt can start (retried only), Unix seconds.
+        again: The broker delivers this very attempt again (retried only): it has not ended.
+        expected: The job's own code declares such an error as part of its work.
     """
     elapsed = (execution.ended_ticks or time.perf_counter()) - execution.started_ticks
     peak = execution.memory.stop() if execution.memory is not None else 0
     try:
-        _end(execution, outcome, elapsed, peak, error, error_text, ready_at)
+        _end(execution, outcome, elapsed, peak, error, error_text, ready_at, again)
     finally:
-        close(execution, outcome, error)
+        close(execution, outcome, error, expected=expected)
 
 
-def close(execution: Execution, outcome: Outcome, error: BaseException | None = None) -> None:
+def describe_adopted(
+    execution: Execution,
+    outcome: Outcome,
+    error: BaseException | None = None,
+    *,
+    expected: bool = False,
+) -> None:
+    """Tell another instrumentation's span how its job ended, before that instrumentation ends it.
+
+    What is recorded of the job afterwards names the span, wherever it was found.
+    """
+    span = execution.span
+    if span is not None and span.adopted:
+        span.end(outcome, error, expected=expected)
+        if execution.beginning:
+            execution.beginning = record.beginning(execution, _queue_seconds(execution))
+
+
+def close(
+    execution: Execution,
+    outcome: Outcome,
+    error: BaseException | None = None,
+    *,
+    expected: bool = False,
+) -> None:
     """Leave the execution's frame and end its span."""
     if execution.frame is not None and execution.token is not None:
         context.leave(execution.frame, execution.token)
         execution.frame = execution.token = None
     if execution.span is not None:
         execution.span.deactivate()
-        execution.span.end(outcome, error)
+        execution.span.end(outcome, error, expected=expected)
         execution.span = None
 
 
@@ -192,15 +242,16 @@ def end_elsewhere(
     elapsed: float | None = None,
     peak_memory_bytes: int = 0,
     ready_at: float = 0.0,
+    again: bool = False,
 ) -> None:
     """Record an end that another process of the worker saw: a child killed, revoked, lost.
 
     ``execution.started_at`` stays 0 for a job that never started. Without ``elapsed`` (seconds)
-    the job is taken to have run until now.
+    the job is taken to have run until now. ``again`` as for :func:`finish`.
     """
     if elapsed is None:
         elapsed = max(0.0, time.time() - execution.started_at) if execution.started_at else 0.0
-    _end(execution, outcome, elapsed, peak_memory_bytes, error, error_text, ready_at)
+    _end(execution, outcome, elapsed, peak_memory_bytes, error, error_text, ready_at, again)
 
 
 def _end(
@@ -211,13 +262,15 @@ def _end(
     error: BaseException | None,
     error_text: str,
     ready_at: float,
+    again: bool,
 ) -> None:
     settings = _settings
     if settings is None:
         return
     status = STATUS_OF[outcome]
     now = time.time()
-    stages = _LOST if outcome is Outcome.LOST else _ENDED
+    # Each attempt ends once in the totals.
+    stages = 0 if again else _LOST if outcome is Outcome.LOST else _ENDED
     if execution.started_at:
         stages |= _STARTED
     described = (
@@ -235,7 +288,21 @@ def _end(
         elapsed=elapsed if execution.started_at else None,
         peak=peak,
         error=described,
+        message=_message(execution, settings) if outcome in _FAILED else b"",
     )
+    if execution.context.scheduled:
+        roots.on_ended(execution, outcome, now, settings)
+
+
+def _message(execution: Execution, settings: Settings) -> bytes:
+    """What would run the job again; a message that cannot be had costs no record."""
+    if execution.message is None or not settings.failed.store_message:
+        return b""
+    message = guarded(execution.message)() or b""
+    if len(message) > MAX_MESSAGE_BYTES:
+        recorder.count_dropped("message")
+        return b""
+    return message
 
 
 def _record(
@@ -249,6 +316,7 @@ def _record(
     elapsed: float | None = None,
     peak: int = 0,
     error: dict[str, Any] | None = None,
+    message: bytes = b"",
 ) -> None:
     settings = _settings
     if settings is None or not settings.monitoring.job_correlation_enabled:
@@ -282,6 +350,7 @@ def _record(
             peak,
             str(error["class"]) if error is not None else "",
             record.complete(text, error, shown_arguments),
+            message,
         )
     )
 

@@ -15,6 +15,7 @@ _CLEAR_REFS: Final = "/proc/self/clear_refs"
 _STATUS: Final = "/proc/self/status"
 _PEAK: Final = b"VmHWM:"
 _RESET_PEAK: Final = b"5"
+_SIZES: Final = "/proc/self/statm"
 _UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 _STARTED_AS: Final = os.getpid()
 _MARGIN_BYTES: Final = 1024 * 1024
@@ -41,6 +42,13 @@ class PeakMemory:
         """Whether the peak could not be reset, so that it is the process's own since its start."""
         self._pid = 0
 
+    @classmethod
+    def since_fork(cls) -> PeakMemory:
+        """That of a process forked for one job: the kernel begins a new count at the fork."""
+        peak = cls()
+        peak._pid = os.getpid()
+        return peak
+
     def start(self) -> None:
         """Forget earlier peaks."""
         global _inherits_peak
@@ -57,6 +65,15 @@ class PeakMemory:
         if _inherits_peak and self._pid == _STARTED_AS:
             return _from_status() or _from_usage()
         return _from_usage()
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now; 0 where that is unknown."""
+    try:
+        with open(_SIZES, "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _from_usage() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -25,7 +25,7 @@ def on_import(name: str, callback: Callable[[], None]) -> None:
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     if module is not None and not getattr(spec, "_initializing", False):
-        guarded(callback)()
+        _call([callback])
         return
     _callbacks.setdefault(name, []).append(callback)
     if _finder not in sys.meta_path:
@@ -38,6 +38,7 @@ class _Finder(MetaPathFinder):
     def __init__(self) -> None:
         self._searching: set[str] = set()
 
+    @guarded
     def find_spec(
         self,
         fullname: str,
@@ -76,8 +77,13 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        for callback in _callbacks.pop(module.__name__, []):
-            guarded(callback)()
+        _call(_callbacks.pop(module.__name__, ()))
+
+
+@guarded
+def _call(callbacks: Iterable[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        guarded(callback)()
 
 
 _finder: Final = _Finder()

@@ -12,6 +12,7 @@ from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING, Any, Final
 
 from jobmon.instrument import redaction
+from jobmon.instrument.arguments import shown
 from jobmon.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def beginning(execution: Execution, queue_seconds: float) -> str:
         text += f',"root_id":{_quoted(root_id)}'
     if execution.group_id:
         text += f',"group_id":{_quoted(execution.group_id)}'
+    if execution.built_in:
+        text += ',"built_in":true'
     span = execution.span
     if span is not None and span.trace_id:
         text += f',"trace_id":"{span.trace_id}","span_id":"{span.span_id}"'
@@ -105,12 +108,7 @@ def arguments(execution: Execution, settings: Settings) -> str:
     """The job's arguments for people to read, redacted."""
     if execution.arguments is None:
         return ""
-    args, kwargs = execution.arguments()
-    shown = {
-        "args": redaction.redact(args, settings),
-        "kwargs": redaction.redact(kwargs, settings),
-    }
-    return f',"arguments":{_encode(shown)}'
+    return f',"arguments":{shown(*execution.arguments(), settings)}'
 
 
 def complete(text: str, error: dict[str, Any] | None, arguments: str) -> bytes:

@@ -25,6 +25,7 @@ from jobmon.instrument.buffer import Buffer, size_of
 from jobmon.instrument.flusher import MAX_BATCH, MAX_BATCH_BYTES, Flusher
 from jobmon.instrument.guard import guarded, note, thrown_in
 from jobmon.instrument.handover import Handover, MainProcessGoneError, Sender
+from jobmon.instrument.pulse import Pulse
 from jobmon.instrument.wire import Item, without_message
 from jobmon.settings import Settings
 
@@ -69,13 +70,16 @@ class RecorderStats:
     """Received from children, by a main process."""
     waiting: int = 0
     """Held by a child, the main process being too slow."""
+    beats: int = 0
+    """Calls that carried beats and were answered."""
     failures: int = 0
     """Calls that the store did not answer, or refused."""
     last_error: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     """Lost, by reason: ``overflow`` (buffer full), ``handover`` (main process too slow),
     ``gap`` (sent by a child, never received), ``too_large``, ``malformed``, ``schema`` (the
-    store's is newer), ``error`` (a defect of ours)."""
+    store's is newer), ``error`` (a defect of ours); ``message``: not the transition, only its
+    replayable message, too large or for want of room."""
 
 
 class Recorder:
@@ -86,7 +90,8 @@ class Recorder:
         self.role = role
         self.settings = settings
         self.buffer = Buffer()
-        self.flusher = None if settings is None else Flusher(self.buffer, settings)
+        self.pulse = Pulse()
+        self.flusher = None if settings is None else Flusher(self.buffer, settings, self.pulse)
         self.handover: Handover | None = None
         self.sender: Sender | None = None
         self.children_settle_late = False
@@ -96,9 +101,12 @@ class Recorder:
     def record(self, item: Item) -> None:
         """Take one transition."""
         if size_of(item) > MAX_BATCH_BYTES:
-            item = without_message(item)
+            smaller = without_message(item)
+            if smaller is not item:
+                self.count_dropped("message")
+            item = smaller
             if size_of(item) > MAX_BATCH_BYTES:
-                self.buffer.count_dropped("too_large")
+                self.count_dropped("too_large")
                 return
         sender = self.sender
         if sender is not None:
@@ -108,6 +116,14 @@ class Recorder:
                 self._write_myself(sender)
         elif self.role is not Role.MUTE:
             self._add(item)
+
+    def count_dropped(self, reason: str) -> None:
+        """Count something lost before it was recorded, or a part of it."""
+        sender = self.sender
+        if sender is not None:
+            sender.count_dropped(reason)
+        else:
+            self.buffer.count_dropped(reason)
 
     def open_handover(self, heard: Callable[[Item], None] | None = None) -> None:
         """Become a worker's main process, ready to fork."""
@@ -163,6 +179,17 @@ class Recorder:
         if self.sender is not None:
             self.sender.close()
 
+    @property
+    def beats(self) -> bool:
+        """Whether this process says itself that it lives; of a child, its main process does."""
+        return self.flusher is not None and self.role not in (Role.CHILD, Role.MUTE)
+
+    def beat(self) -> None:
+        """Something of this process's pulse changed: see to it, unless others beat for it."""
+        if self.flusher is not None and self.beats:
+            self._prepare_exit()
+            self.flusher.wake()
+
     def stats(self) -> RecorderStats:
         """Counts of this process."""
         sender, flusher, received = self.sender, self.flusher, self.handover
@@ -179,6 +206,7 @@ class Recorder:
             handed_over=0 if sender is None else sender.sent,
             received=0 if received is None else received.received,
             waiting=0 if sender is None else sender.waiting,
+            beats=0 if flusher is None else flusher.beats,
             failures=0 if flusher is None else flusher.failures,
             last_error="" if flusher is None else flusher.last_error,
             dropped=dict(dropped),
@@ -187,10 +215,13 @@ class Recorder:
     def _add(self, item: Item) -> None:
         waiting = self.buffer.add(item)
         if (waiting == 1 or waiting == MAX_BATCH) and self.flusher is not None:
-            if not self._exit_prepared:
-                self._exit_prepared = True
-                _shut_down_with_multiprocessing()
+            self._prepare_exit()
             self.flusher.wake()
+
+    def _prepare_exit(self) -> None:
+        if not self._exit_prepared:
+            self._exit_prepared = True
+            _shut_down_with_multiprocessing()
 
     def _write_myself(self, sender: Sender) -> None:
         # Several threads may come here, each after it left an item with the sender.
@@ -223,12 +254,12 @@ def configure(settings: Settings) -> None:
     import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
     _recorder.settings = settings
-    _recorder.flusher = Flusher(_recorder.buffer, settings)
+    _recorder.flusher = Flusher(_recorder.buffer, settings, _recorder.pulse)
     sender = handover.inherited()
     if sender is not None:
         _recorder.sender = sender
         _recorder.role = Role.CHILD
-    elif _recorder.buffer.waiting:
+    elif _recorder.buffer.waiting or _recorder.pulse.beats:
         _recorder.flusher.wake()
 
 
@@ -238,11 +269,17 @@ def record(item: Item) -> None:
     A child blocks at most 20 ms for a final transition, while its main process does not read.
     """
     try:
-        _own().record(item)
-    except Exception as error:
+        own().record(item)
+    except BaseException as error:
         if thrown_in(error):
             raise
         note("recording a transition")
+
+
+@guarded
+def count_dropped(reason: str) -> None:
+    """Count something lost before it was recorded, or a part of it."""
+    own().count_dropped(reason)
 
 
 @guarded
@@ -255,7 +292,24 @@ def open_handover(heard: Callable[[Item], None] | None = None) -> None:
         heard: Called with each transition of a child, on the thread that reads them; must
             not block.
     """
-    _own().open_handover(heard)
+    own().open_handover(heard)
+
+
+@guarded
+def stand_alone() -> None:
+    """Write by itself from now on, in a process that a worker forked for something else than jobs.
+
+    A scheduler inside of a worker beats for itself, and may have closed the hand-over unawares.
+    """
+    global _recorder
+    former = own()
+    if former.role not in (Role.CHILD, Role.MUTE):
+        return
+    _inherited.append(former)
+    _recorder = Recorder(former.settings)
+    if former.sender is not None:
+        for item in former.sender.take_back()[0]:
+            _recorder.record(item)
 
 
 def children_settle_late(late: bool) -> None:
@@ -310,7 +364,7 @@ def shutdown() -> None:
 
 def stats() -> RecorderStats:
     """Counts of this process, since it began."""
-    return _own().stats()
+    return own().stats()
 
 
 @guarded
@@ -318,7 +372,7 @@ def _guarded_flush(timeout_seconds: float) -> bool:
     return _recorder.flush(timeout_seconds)
 
 
-def _own() -> Recorder:
+def own() -> Recorder:
     """This process's recorder, made now where a fork has left it with its parent's."""
     if _recorder.pid != os.getpid():
         with _settling:
@@ -328,7 +382,7 @@ def _own() -> Recorder:
 
 
 def _before_fork() -> None:
-    recorder = _own()
+    recorder = own()
     held: list[Releasable] = []
     if recorder.flusher is not None and recorder.flusher.hold():
         held.append(recorder.flusher.gate)

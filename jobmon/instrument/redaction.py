@@ -99,6 +99,11 @@ def redact_text(text: str, settings: Settings) -> str:
         return REDACTED
 
 
+def by_name(name: str, value: object, extra: tuple[str, ...] = ()) -> object:
+    """What may be shown of a value that is held under this name, by its name alone."""
+    return REDACTED if is_secret(name, extra) else _by_rules(name, value) if _rules else value
+
+
 def is_secret(name: str, extra: tuple[str, ...] = ()) -> bool:
     """Whether what is held under this name is a secret; case, ``_`` and ``-`` do not matter."""
     return _is_secret(name[:_MAX_KEY], extra)

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from jobmon.instrument import context, jobs
 from jobmon.instrument.context import HEADER, JobContext
-from jobmon.instrument.rq_patches import Hook
+from jobmon.instrument.patches import Hook
 from jobmon.model import MANUAL_DISPATCH
 
+ENGINE: Final = "rq"
+
 _ATTRIBUTE: Final = "_jobmon"
+_FIELD: Final = HEADER.encode()
 _CALL: Final = re.compile(r"[A-Za-z_][\w.<>]*(?=\()")
+
+keeping: Final[ContextVar[bool]] = ContextVar("jobmon_rq_keeping", default=False)
+"""Whether jobs fetched now may come to fail on our word: they keep their hash as it was read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +41,8 @@ class Stamp:
     once read could undo what another process has published since."""
     chosen: bool = False
     """Whether the user chose the id, and it is not published yet."""
+    raw: Mapping[bytes, bytes] | None = None
+    """The whole hash as read, where :data:`keeping` said so: what a replay needs."""
 
 
 def stamp_of(job: Any) -> Stamp:
@@ -83,9 +93,10 @@ def _restored(state: tuple[Any, Any] | None, _: Any, error: BaseException | None
     if state is None or error is not None:
         return
     job, raw = state
-    text = raw.get(HEADER.encode()) or raw.get(HEADER)
-    if text:
-        job.__dict__[_ATTRIBUTE] = Stamp(text=text)
+    text = raw.get(_FIELD) or raw.get(HEADER)
+    kept = raw if keeping.get() else None
+    if text or kept is not None:
+        job.__dict__[_ATTRIBUTE] = Stamp(text=text, raw=kept)
 
 
 def _renamed(own: JobContext, job_id: str) -> JobContext:

@@ -15,17 +15,20 @@ import struct
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from jobmon.instrument import jobs, recorder, spans
+from jobmon.instrument import jobs, open_runs, recorder, span_attributes, spans
+from jobmon.instrument.guard import thrown_in
 from jobmon.instrument.jobs import Execution
-from jobmon.instrument.rq_field import context_of
-from jobmon.instrument.rq_patches import Hook
+from jobmon.instrument.patches import Hook
+from jobmon.instrument.quiet import quiet
+from jobmon.instrument.rq_field import ENGINE, context_of, seconds
+from jobmon.instrument.rq_message import of_job
 from jobmon.model import Outcome, RunTransition, Status, Transition
 
-ENGINE: Final = "rq"
 CATCH_UP_SECONDS: Final = 0.5
 
 _SUCCESS: Final = struct.Struct("=?d")
@@ -58,6 +61,8 @@ class Running:
     horse: bool = False
     reaped: bool = False
     """The main process saw the horse's end."""
+    overdue: bool = False
+    """RQ killed the horse, which had outlived the job's time limit and RQ's patience."""
     outcome: Outcome | None = None
     """How it ended, once somebody said so."""
     error: BaseException | None = None
@@ -92,6 +97,9 @@ def begin(job: Any, queue: Any, worker: Any) -> Running:
 def execution_of(job: Any, queue_name: str, worker_name: str = "") -> Execution:
     """What records say of the job's current attempt."""
     own = context_of(job)
+    if getattr(job, "rate_limit_key", None):
+        # A job that had to wait for a slot is put into its queue by a script of RQ's.
+        own = replace(own, enqueued_at=max(own.enqueued_at, seconds(job.enqueued_at)))
     return Execution(
         ENGINE,
         job.id,
@@ -99,7 +107,12 @@ def execution_of(job: Any, queue_name: str, worker_name: str = "") -> Execution:
         own,
         queue=queue_name,
         worker=worker_name,
+        # A job with dependencies is pending twice: when it is put off, and when they are met.
+        # Rounded as the hash has it, so that every process finds the same number.
+        delivery=int(round(own.enqueued_at, 6) * 1000) if job._dependency_ids else 0,
         group_id=getattr(job, "group_id", None) or "",
+        function=own.job_name if "." in own.job_name else "",
+        message=partial(of_job, job),
     )
 
 
@@ -128,6 +141,15 @@ def prepare() -> None:
     recorder.open_handover(heard)
 
 
+def describe_broker(worker: Any) -> None:
+    """Say which Redis a worker takes its jobs from."""
+    options: dict[str, Any] = worker.connection.connection_pool.connection_kwargs
+    address, port = options.get("host"), options.get("port")
+    if not address:
+        address, port = options.get("path"), None
+    span_attributes.describe_broker(ENGINE, "redis", address, port)
+
+
 def tell_success(current: Running, elapsed: float) -> bool:
     """In a forked horse: leave word with the main process, if it lives to read it."""
     if _shared is None or os.getppid() != current.main_pid:
@@ -138,6 +160,7 @@ def tell_success(current: Running, elapsed: float) -> bool:
 
 def heard(item: Transition | RunTransition) -> None:
     """Something a horse said, on the thread that reads the hand-over."""
+    open_runs.heard(item)
     current = _forked
     if current is None or not isinstance(item, Transition):
         return
@@ -154,6 +177,8 @@ def heard(item: Transition | RunTransition) -> None:
 def on_lost(lost: Running, outcome: Outcome, text: str) -> None:
     """The main process says how an execution ended whose horse did not."""
     lost.outcome = outcome
+    if lost.execution.span is not None:
+        lost.execution.span.error_text = text
     jobs.end_elsewhere(
         lost.execution,
         outcome,
@@ -190,6 +215,12 @@ def _waited(_: Any, result: Any, error: BaseException | None) -> None:
     current.reaped = True
     usage: Any = result[2]
     current.peak_memory_bytes = usage.ru_maxrss * _MAXRSS_BYTES if usage is not None else 0
+
+
+def _overdue(_: Any, job: Any, _retpid: Any, ret_val: Any, *__: Any, **___: Any) -> None:
+    current = running.get(job.id)
+    if current is not None:
+        current.overdue = ret_val is None  # RQ does not keep how a horse ended that it killed
 
 
 def _reaped(current: Running | None, _: Any, error: BaseException | None) -> None:
@@ -243,8 +274,11 @@ def _is_gone(pid: int) -> bool:
 def _known_to_rq(job: Any) -> Outcome:
     """How a job ended whose horse was cut off between RQ's last word and ours."""
     try:
-        status = job.get_status()
-    except Exception:
+        with quiet():
+            status = job.get_status()
+    except Exception as error:
+        if thrown_in(error):
+            raise
         # Gone: RQ deletes at once what is not to be kept.
         return Outcome.COMPLETED if job.result_ttl == 0 else Outcome.LOST
     return _OUTCOME_OF.get(status, Outcome.LOST)
@@ -304,5 +338,6 @@ def _spawned(
 HORSE_HOOKS: Final = (
     Hook("execute_job", _fork, _reaped),
     Hook("wait_for_horse", after=_waited),
+    Hook("handle_work_horse_killed", _overdue),
 )
 SPAWN_HOOKS: Final = (Hook("fork_work_horse", _spawn, _spawned),)

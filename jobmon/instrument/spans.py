@@ -17,10 +17,11 @@ from collections.abc import MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from jobmon.instrument import context
+from jobmon.instrument import context, span_attributes
 from jobmon.instrument.context import Frame
 from jobmon.instrument.exceptions import message_of, qualified_name
 from jobmon.instrument.guard import guarded, note, thrown_in
+from jobmon.instrument.redaction import redact_text
 from jobmon.model import Outcome
 from jobmon.settings import Settings
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jobmon.instrument.jobs import Execution
 
 TRACEPARENT_VARIABLE: Final = "TRACEPARENT"
+EXCEPTIONS_VARIABLE: Final = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 MOST_JOBS_OF_A_TRACE: Final = 1000
 """From one producing context: Tempo's default limit is 5 MB a trace."""
 _DEEPEST_CHAIN: Final = 32
@@ -35,6 +37,9 @@ _BREAK_SECONDS: Final = 30.0
 _MAX_DESCRIPTION: Final = 1024
 _ERRORS: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST})
 _TYPE_OF: Final = {Outcome.LOST: "WorkerLost", Outcome.TIMED_OUT: "TimeLimitExceeded"}
+_TRACEPARENT_LENGTH: Final = 55
+_SAMPLED: Final = "13579bdf"
+"""Last digit of the traceparent of a span that is exported."""
 _DOUBLE: Final = struct.Struct("d")
 
 _settings: Settings | None = None
@@ -42,6 +47,8 @@ _otel: ModuleType | None = None
 # Read once: a look at the environment takes a microsecond, and each job would take several.
 _incoming = ""
 _wanted_by_environment = False
+_exceptions = ""
+"""How exceptions are told: ``""`` as an event of the span, ``logs`` in the log, or ``logs/dup``."""
 _skip_flush_until: Any = bytearray(_DOUBLE.size)
 """On the system's monotonic clock. Shared with forked children once :func:`prepare` was called,
 so that a dead collector costs one of them its deadline, not each."""
@@ -55,20 +62,39 @@ class SpanHandle:
     """
 
     __slots__ = (
-        "_ends", "_pid", "_previous", "_span", "error_type", "span_id", "trace_id", "traceparent",
+        "_activates", "_ends", "_pid", "_previous", "_span", "adopted", "error_text",
+        "error_type", "span_id", "trace_id", "traceparent",
     )  # fmt: skip
 
-    def __init__(self, span: Any, traceparent: str, *, described: bool, ends: bool) -> None:
+    def __init__(
+        self,
+        span: Any,
+        traceparent: str,
+        *,
+        described: bool = True,
+        ends: bool = True,
+        activates: bool = True,
+        adopted: bool = False,
+    ) -> None:
+        self.adopted = adopted
+        """Whether it is another instrumentation's, which activates and ends it."""
+        self.error_type = ""
+        """Class of the error, for a process that ends the span without having the error."""
+        self.error_text = ""
+        """What is known of it there."""
+        self._span = span
+        self._ends = ends
+        self._activates = activates
+        self._pid = os.getpid()
+        self._previous: Any = None
+        self._name_after(traceparent, described)
+
+    def _name_after(self, traceparent: str, described: bool) -> None:
         self.traceparent = traceparent
         """W3C text of the context that what is published from here is created in."""
         self.trace_id = traceparent[3:35]
-        self.span_id = traceparent[36:52] if described else ""
-        self.error_type = ""
-        """Class of the error, for a process that ends the span without having the error."""
-        self._span = span
-        self._ends = ends
-        self._pid = os.getpid()
-        self._previous: Any = None
+        self.span_id = traceparent[36:52] if described and traceparent[54] in _SAMPLED else ""
+        """Empty where no span of this execution will be exported."""
 
     @property
     def recording(self) -> bool:
@@ -78,7 +104,7 @@ class SpanHandle:
     @guarded
     def activate(self) -> None:
         """Make it the current span of this context."""
-        if self._span is not None and _otel is not None:
+        if self._activates and self._span is not None and _otel is not None:
             self._previous = _otel.attach(self._span)
 
     @guarded
@@ -138,17 +164,42 @@ class SpanHandle:
             if not name or (exit_code is not None and isinstance(error, SystemExit)):
                 name = str(exit_code) if exit_code is not None else _TYPE_OF.get(outcome, "_OTHER")
             message = ""
-            if error is not None and settings.otel.record_exception_message:
-                message = message_of(error, settings, _MAX_DESCRIPTION)
-            otel.fail(span, name, message, error, settings)
+            if settings.otel.record_exception_message:
+                if error is not None:
+                    message = message_of(error, settings, _MAX_DESCRIPTION)
+                elif self.error_text:
+                    message = redact_text(self.error_text, settings)[:_MAX_DESCRIPTION]
+            told = None if self.adopted else error  # its own instrumentation tells of it
+            otel.fail(span, name, message, told, settings, _exceptions)
+
+    def take_over(self) -> None:
+        """End it in this process: the one that opened it, which this is a fork of, is gone."""
+        self._pid = os.getpid()
+
+    def look(self) -> None:
+        """Find the span, where another instrumentation opens it after our hook has run."""
 
 
 def configure(settings: Settings) -> None:
     """Take the settings that spans depend on, and the trace that started this process."""
-    global _settings, _incoming, _wanted_by_environment
+    global _settings, _incoming, _wanted_by_environment, _exceptions
     _settings = settings
     _incoming = os.environ.get(TRACEPARENT_VARIABLE, "")
     _wanted_by_environment = bool(_incoming) or "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
+    signals = os.environ.get(EXCEPTIONS_VARIABLE, "").replace(" ", "").split(",")
+    _exceptions = next((signal for signal in ("logs/dup", "logs") if signal in signals), "")
+
+
+def use(tracer_provider: Any) -> None:
+    """Make spans by an OpenTelemetry tracer provider, not by the one that the process has.
+
+    Args:
+        tracer_provider: None for the process's own again.
+    """
+    if tracer_provider is not None:
+        _load()
+    if _otel is not None:
+        _otel.use(tracer_provider)
 
 
 @guarded
@@ -168,7 +219,9 @@ def enabled() -> bool:
 
 
 @guarded
-def start_command(name: str, *, kind: str, run_id: str, started_at: float) -> SpanHandle | None:
+def start_command(
+    name: str, *, kind: str, run_id: str, started_at: float, schedule: str = ""
+) -> SpanHandle | None:
     """Open the span of a command run.
 
     Args:
@@ -176,6 +229,7 @@ def start_command(name: str, *, kind: str, run_id: str, started_at: float) -> Sp
         kind: ``script``, ``click``, ``django``, ``cron`` or ``beat``.
         run_id: Id of the run.
         started_at: Unix seconds.
+        schedule: Of a scheduler's entry.
 
     Returns:
         None where spans are off, or nobody in this process uses OpenTelemetry.
@@ -183,13 +237,7 @@ def start_command(name: str, *, kind: str, run_id: str, started_at: float) -> Sp
     otel = _used() if enabled() else None
     if otel is None:
         return None
-    attributes: dict[str, Any] = {
-        "jobmon.command.name": name,
-        "jobmon.command.kind": kind,
-        "jobmon.command.run_id": run_id,
-        "process.executable.name": os.path.basename(sys.executable or sys.argv[0]),
-        "process.pid": os.getpid(),
-    }
+    attributes = span_attributes.of_command(name, kind, run_id, schedule)
     return otel.start_command(f"command {name}", attributes, started_at)
 
 
@@ -213,26 +261,83 @@ def start_job(execution: Execution) -> SpanHandle | None:
     if not ctx.creation and otel.sdk() is None:
         return None
     now = execution.started_at or time.time()
-    relation = settings.otel.trace_relation
-    if relation == "auto":
-        age = now - ctx.command_started_at if ctx.command_started_at else 0.0
-        old = age > settings.otel.trace_max_age_seconds or ctx.hop > _DEEPEST_CHAIN
-        relation = "link" if old else "child"
-    links = {"creation": ctx.creation, "command": ctx.command_span}
-    if ctx.attempt > 1:
-        links["retry_of"] = ctx.retry_of
     return otel.start_job(
         f"process {execution.job_name}",
-        _attributes(execution, now),
+        span_attributes.of_job(execution, now),
         now,
         parent=ctx.creation,
-        links=links,
-        new_trace=relation == "link",
+        links=links_of(execution),
+        new_trace=_begins_a_trace(execution, now, settings),
         engine=execution.engine,
+        mode=settings.otel.job_spans,
     )
 
 
-_TRACEPARENT_LENGTH: Final = 55
+def adoption(execution: Execution) -> SpanHandle | None:
+    """The span of another instrumentation, where that makes the spans of this engine's jobs."""
+    settings = _settings
+    if settings is None or settings.otel.job_spans != "auto" or _otel is None:
+        return None
+    return (
+        start_job(execution) if enabled() and _otel.is_traced_by_others(execution.engine) else None
+    )
+
+
+def closes_lost() -> bool:
+    """Whether this process is to close the spans of jobs that other processes ran."""
+    settings = _settings
+    return (
+        _otel is not None
+        and settings is not None
+        and settings.otel.enabled
+        and settings.otel.close_lost_spans
+        and _otel.sdk() is not None
+    )
+
+
+def start_again(execution: Execution, traceparent: str) -> SpanHandle | None:
+    """The span of a job, opened once more where the process that had opened it is gone.
+
+    Args:
+        execution: The attempt, with the moment it started.
+        traceparent: Of the span.
+
+    Returns:
+        None where it was another instrumentation's, or is not ours to make.
+    """
+    settings = _settings
+    if settings is None or _otel is None or not closes_lost():
+        return None
+    if settings.otel.job_spans != "always" and _otel.is_traced_by_others(execution.engine):
+        return None
+    attributes = span_attributes.of_job(execution, execution.started_at)
+    return _otel.start_again(
+        f"process {execution.job_name}",
+        attributes | {"jobmon.synthetic": True},
+        execution.started_at,
+        traceparent,
+        parent=execution.context.creation,
+        links=links_of(execution),
+    )
+
+
+def links_of(execution: Execution) -> dict[str, str]:
+    """Traceparents that a job's span is linked to, by the type of the link."""
+    ctx = execution.context
+    links = {"creation": ctx.creation, "command": ctx.command_span}
+    if ctx.attempt > 1:
+        links["retry_of"] = ctx.retry_of
+    return links
+
+
+def _begins_a_trace(execution: Execution, now: float, settings: Settings) -> bool:
+    relation = settings.otel.trace_relation
+    if relation != "auto":
+        return relation == "link"
+    ctx = execution.context
+    # Without a command nobody knows when the trace began; it is not younger than the job.
+    began = ctx.trace_started_at or ctx.created_at or now
+    return now - began > settings.otel.trace_max_age_seconds or ctx.hop > _DEEPEST_CHAIN
 
 
 def held_elsewhere(traceparent: str) -> SpanHandle | None:
@@ -255,7 +360,7 @@ def creation_context(frame: Frame | None) -> tuple[str, str]:
         return "", ""
     try:
         return _creation_context(frame)
-    except Exception as error:
+    except BaseException as error:
         if thrown_in(error):
             raise
         note("creation_context")
@@ -346,31 +451,8 @@ def _fanned_out(otel: Any, frame: Frame, creation: str, command: str) -> str:
         }
         link = command or creation
         frame.fanout = otel.fan_out(f"fanout {frame.command}", attributes, link)
+        frame.started_at, frame.hop = time.time(), 0
     return frame.fanout or creation
-
-
-def _attributes(execution: Execution, now: float) -> dict[str, Any]:
-    ctx = execution.context
-    ready_at = max(ctx.enqueued_at, ctx.eta)
-    found: dict[str, Any] = {
-        "messaging.system": execution.engine,
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": execution.queue or ctx.queue,
-        "messaging.message.id": execution.job_id,
-        "messaging.message.conversation_id": ctx.root_id or execution.root_id,
-        "jobmon.job.name": execution.job_name,
-        "jobmon.job.attempt": ctx.attempt,
-        "jobmon.job.group_id": execution.group_id,
-        "jobmon.command.name": ctx.command,
-        "jobmon.command.run_id": ctx.process_id,
-        "jobmon.worker.name": execution.worker,
-    }
-    if ctx.eta:
-        found["jobmon.job.eta"] = ctx.eta
-    if ready_at:
-        found["jobmon.job.queue_time"] = round(max(0.0, now - ready_at), 6)
-    return {name: value for name, value in found.items() if value != ""}
 
 
 def _used() -> Any:

@@ -12,18 +12,24 @@ import time
 import uuid
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
+from contextvars import Token
 from typing import Any, Final, Self
 
 from jobmon.instrument import commands, context
 from jobmon.instrument.commands import checked_name, has_control_characters
 from jobmon.instrument.context import Explicit, Frame
-from jobmon.instrument.guard import guarded
+from jobmon.instrument.guard import guarded, guarded_else
 from jobmon.model import MANUAL_DISPATCH
 
 HEADER: Final = "jobmon_said"
 """Header of a Celery signature that somebody publishes later, perhaps as a step of a chain."""
 LONGEST_JOB_TYPE: Final = 64
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def _itself(tracked: Any, *_: Any, **__: Any) -> Any:
+    """What a setter returns that could not do its work."""
+    return tracked
 
 
 class Tracked:
@@ -62,6 +68,7 @@ class Tracked:
         """Unix seconds of :meth:`mark_job_started`."""
         return self._started_at or None
 
+    @guarded_else(_itself, ValueError)
     def set_command_process_id(self, id: str | uuid.UUID | None = None) -> Self:  # noqa: A002
         """Belong to this run; without an id, to a new one.
 
@@ -78,6 +85,7 @@ class Tracked:
             raise ValueError("process id must be a UUID")
         return self
 
+    @guarded_else(_itself, ValueError)
     def set_command_name(self, name: str | None = None) -> Self:
         """Belong to the command of this name; without one, to ``manual-dispatch``.
 
@@ -90,6 +98,7 @@ class Tracked:
             self._command = checked_name(name)
         return self
 
+    @guarded_else(_itself, ValueError, TypeError)
     def set_job_type(self, type: str) -> Self:  # noqa: A002
         """Label the job; shown with it.
 
@@ -104,18 +113,21 @@ class Tracked:
         self._job_type = type
         return self
 
+    @guarded_else(_itself)
     def mark_job_created(self) -> Self:
         """The job exists from now on; the first call wins. Publishing implies it."""
         if not self._created_at:
             self._created_at, self._created_ticks = time.time(), time.monotonic()
         return self
 
+    @guarded_else(_itself)
     def mark_job_started(self) -> Self:
         """The job runs from now on; the first call wins."""
         if not self._started_at:
             self._started_at, self._started_ticks = time.time(), time.monotonic()
         return self
 
+    @guarded
     def get_queue_time(self) -> float | None:
         """Seconds from creation to start, None unless both are known."""
         if not self._created_at or not self._started_at:
@@ -183,13 +195,19 @@ class Tracked:
     @contextmanager
     def _said(self) -> Generator[None]:
         """Let the hooks of whatever is published inside hear what was said."""
-        guarded(commands.ready)()
-        token = context.explicit.set(self._explicit())
+        token = self._say()
         try:
             yield
         finally:
-            context.explicit.reset(token)
+            if token is not None:
+                context.explicit.reset(token)
 
+    @guarded
+    def _say(self) -> Token[Explicit | None]:
+        commands.ready()
+        return context.explicit.set(self._explicit())
+
+    @guarded
     def _written(self) -> list[str | float]:
         said = self._explicit()
         return [said.process_id, said.command, said.job_type, said.created_at]
@@ -235,30 +253,35 @@ class TrackableJob:
         return job.handle(*args, **kwargs)
 
     @property
+    @guarded
     def command_process_id(self) -> str | None:
         """Run that the running job belongs to."""
         frame = _running()
         return frame.process_id if frame is not None else None
 
     @property
+    @guarded
     def command_name(self) -> str | None:
         """Command that the running job belongs to."""
         frame = _running()
         return frame.command if frame is not None else None
 
     @property
+    @guarded
     def job_type(self) -> str | None:
         """Label of the running job."""
         frame = _running()
         return (frame.job.job_type or None) if frame is not None and frame.job else None
 
     @property
+    @guarded
     def job_created_at(self) -> float | None:
         """First publish of the running job, Unix seconds."""
         frame = _running()
         return (frame.job.created_at or None) if frame is not None and frame.job else None
 
     @property
+    @guarded
     def job_started_at(self) -> float | None:
         """Start of the running attempt, Unix seconds."""
         frame = _running()
@@ -280,6 +303,7 @@ class TrackableJob:
         """See :meth:`Tracked.mark_job_created`."""
         return self.track().mark_job_created()
 
+    @guarded_else(_itself)
     def mark_job_started(self) -> Self:
         """The running attempt began; the hooks say so too, and the first call wins."""
         frame = _running()
@@ -287,6 +311,7 @@ class TrackableJob:
             frame.job_started_at = time.time()
         return self
 
+    @guarded
     def get_queue_time(self) -> float | None:
         """Seconds from the running job's creation to its start, None outside of a job."""
         created_at, started_at = self.job_created_at, self.job_started_at

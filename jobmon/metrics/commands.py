@@ -12,7 +12,7 @@ from jobmon.store.state import CommandSeries, Totals
 
 _COMMAND: Final = ("command",)
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
-"""Outcomes shown from 0 on, so that ``increase()`` sees the first one."""
+"""Outcomes shown from 0 on once the command has run, so that ``increase()`` sees the first one."""
 
 
 def _by_outcome(

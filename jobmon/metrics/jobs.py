@@ -13,7 +13,7 @@ from jobmon.store.state import Histogram, JobSeries, Totals
 
 _SERIES: Final = ("engine", "queue", "job_name")
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
-"""Outcomes shown from 0 on, so that ``increase()`` sees the first one."""
+"""Outcomes shown from 0 on once a job was enqueued, so that ``increase()`` sees the first."""
 
 
 def _labels(series: JobSeries) -> tuple[str, str, str]:
@@ -73,6 +73,14 @@ def _in_progress(totals: Totals) -> Iterable[Sample]:
     return ((_labels(series), series.processing) for series in totals.jobs)
 
 
+def _pending_late(totals: Totals) -> Iterable[Sample]:
+    return (((one.engine, one.queue), one.pending) for one in totals.late)
+
+
+def _in_progress_late(totals: Totals) -> Iterable[Sample]:
+    return (((one.engine, one.queue), one.processing) for one in totals.late)
+
+
 FAMILIES: Final = (
     Family("jobmon_jobs_enqueued_total", "counter", "Job attempts published.", _SERIES, _enqueued),
     Family("jobmon_jobs_started_total", "counter", "Job attempts started.", _SERIES, _started),
@@ -115,4 +123,18 @@ FAMILIES: Final = (
     ),
     Family("jobmon_jobs_pending", "gauge", "Jobs that wait to run.", _SERIES, _pending),
     Family("jobmon_jobs_in_progress", "gauge", "Jobs that run now.", _SERIES, _in_progress),
+    Family(
+        "jobmon_jobs_pending_late",
+        "gauge",
+        "Jobs that could have started longer than `late.pending_seconds` ago.",
+        ("engine", "queue"),
+        _pending_late,
+    ),
+    Family(
+        "jobmon_jobs_in_progress_late",
+        "gauge",
+        "Jobs that have run for longer than `late.processing_seconds`.",
+        ("engine", "queue"),
+        _in_progress_late,
+    ),
 )

@@ -53,7 +53,7 @@ FAMILIES: Final = (
     Family(
         "jobmon_transitions_dropped_total",
         "counter",
-        "Changes of status that were lost, by reason.",
+        "Changes of status that were lost, by reason; message: only what would run it again.",
         ("reason",),
         _dropped,
     ),

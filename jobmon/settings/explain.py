@@ -42,7 +42,7 @@ def shown(key: Key, value: object) -> str:
     """A value as text; of a secret no more than where it leads to."""
     if value is None or value == ():
         return ""
-    if key.name == "redis.url":
+    if key.name in ("redis.url", "database.url"):
         return without_credentials(str(value))
     if key.secret:
         return MASK

@@ -205,6 +205,21 @@ def _items(raw: str) -> list[object]:
     return [part for part in parts if part]
 
 
+def shell_pattern() -> Rule[str]:
+    """A pattern as the shell's: ``*`` any text, ``?`` a character, ``[ab]`` one of these."""
+
+    def check(value: str) -> str:
+        if value.startswith("!"):
+            raise ValueError("a pattern is not turned round by !; use the other list")
+        if "[" in re.sub(r"\[!?+\]?+[^\]]*\]", "", value):
+            raise ValueError("it has a [ without its ]")
+        return value
+
+    return text(
+        255, allowed="a shell pattern of 1 to 255 characters, such as orders:*", check=check
+    )
+
+
 def route_prefix() -> Rule[str]:
     """The path under which the API answers, without slashes at its ends."""
 
@@ -250,6 +265,48 @@ def redis_url() -> Rule[str]:
 
     return text(
         2048, allowed="an address that starts with redis://, rediss:// or unix://", check=check
+    )
+
+
+_DATABASES: Final = {
+    "sqlite": "pysqlite",
+    "postgresql": "psycopg",
+    "mysql": "pymysql",
+    "mariadb": "pymysql",
+}
+"""Kinds of database, and the driver that jobmon uses for each."""
+
+
+def database_url() -> Rule[str]:
+    """Address of the history, as SQLAlchemy writes it. The message never repeats it."""
+
+    def check(value: str) -> str:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(value)
+        kind, plus, driver = parts.scheme.partition("+")
+        if kind not in _DATABASES:
+            raise ValueError
+        if plus and driver != _DATABASES[kind]:
+            raise ValueError(f"of {kind}'s drivers jobmon uses {_DATABASES[kind]} alone")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("its port is not a number from 0 to 65535") from None
+        database = parts.path.removeprefix("/")
+        if kind == "sqlite":
+            if parts.netloc:
+                raise ValueError("a file's name follows three slashes, an absolute one four")
+            if not database or database == ":memory:":
+                raise ValueError("it names no file")
+        elif not database:
+            raise ValueError("it names no database")
+        return value
+
+    return text(
+        2048,
+        allowed="an address that starts with sqlite:///, postgresql://, mysql:// or mariadb://",
+        check=check,
     )
 
 

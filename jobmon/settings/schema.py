@@ -109,6 +109,9 @@ class Section:
 
 _RECORD: Final[Rule[Literal["failed", "all", "none"]]] = parse.choice("failed", "all", "none")
 _RELATION: Final[Rule[Literal["auto", "child", "link"]]] = parse.choice("auto", "child", "link")
+_JOB_SPANS: Final[Rule[Literal["auto", "always", "never"]]] = parse.choice(
+    "auto", "always", "never"
+)
 _TTL: Final = parse.whole(60, 31_536_000, "s")
 
 
@@ -162,6 +165,35 @@ class Redis(Section):
 
 
 @_frozen
+class Database(Section):
+    """Where the history is kept. Workers never need it."""
+
+    url: str = _key(
+        "sqlite:///jobmon.db",
+        parse.database_url(),
+        "Address of the history's database. PostgreSQL needs the extra `postgres`, MySQL and "
+        "MariaDB `mysql`.",
+        secret=True,
+    )
+    table_prefix: str = _key(
+        "",
+        parse.text(
+            16,
+            shortest=0,
+            pattern="([a-z_][a-z0-9_]*)?",
+            allowed="at most 16 lower-case letters, digits and _, the first no digit",
+        ),
+        "Before every table's name, where `failed_jobs` is already another program's.",
+    )
+    auto_migrate: bool = _key(
+        True,
+        parse.boolean(),
+        "The server makes and changes its tables by itself. Off: `jobmon migrate` does, and the "
+        "server refuses to run on tables of another version.",
+    )
+
+
+@_frozen
 class Recorder(Section):
     """The buffer in your processes."""
 
@@ -173,6 +205,44 @@ class Recorder(Section):
 
 
 @_frozen
+class Beats(Section):
+    """Signs of life of workers, open runs and schedulers."""
+
+    interval_seconds: float = _key(
+        10.0,
+        parse.number(0.1, 300, "s"),
+        "How often a process says that it lives, and what it runs: one call of Redis each time.",
+    )
+
+
+@_frozen
+class Reaper(Section):
+    """What the server takes for lost."""
+
+    lost_after_seconds: float = _key(
+        300.0,
+        parse.number(1, 86_400, "s"),
+        "Silence after which a worker or an open command run is taken for lost; at least four "
+        "times `beats.interval_seconds`. Taken back when it turns up.",
+    )
+
+
+@_frozen
+class Late(Section):
+    """Which jobs are listed as late."""
+
+    processing_seconds: float = _key(
+        3600.0, parse.number(1, 31_536_000, "s"), "Jobs that run for longer are listed as late."
+    )
+    pending_seconds: float = _key(
+        900.0,
+        parse.number(1, 31_536_000, "s"),
+        "So are jobs that wait for longer, counted from when they could start: enqueued, and past "
+        "their ETA.",
+    )
+
+
+@_frozen
 class Monitoring(Section):
     """What is recorded at all."""
 
@@ -180,7 +250,26 @@ class Monitoring(Section):
         True, parse.boolean(), "Record command runs. Off: the API answers empty lists."
     )
     job_correlation_enabled: bool = _key(
-        True, parse.boolean(), "Record jobs and link them to their command. Off: no hook acts."
+        True,
+        parse.boolean(),
+        "Record jobs and link them to their command. Off: no job is hooked; schedulers still are.",
+    )
+
+
+@_frozen
+class Commands(Section):
+    """Which commands of Click, Typer and Django, and which schedules' entries, are runs."""
+
+    include: tuple[str, ...] = _key(
+        ("*",),
+        parse.many(parse.shell_pattern(), 1000),
+        "Shell patterns of names that are recorded. Servers, workers, shells and the like are "
+        "left out unless a pattern other than `*` matches them.",
+    )
+    exclude: tuple[str, ...] = _key(
+        (),
+        parse.many(parse.shell_pattern(), 1000),
+        "Shell patterns of names that are not recorded, whatever `include` says.",
     )
 
 
@@ -203,7 +292,20 @@ class Arguments(Section):
     record: Literal["failed", "all", "none"] = _key(
         "failed",
         _RECORD,
-        "Whose arguments are kept, redacted: those of failed jobs, of all, of none.",
+        "Whose arguments are kept, redacted: those of failed jobs, of all, of none. The parsed "
+        "ones of commands are kept unless `none`.",
+    )
+
+
+@_frozen
+class Failed(Section):
+    """What is kept of failed jobs besides their record."""
+
+    store_message: bool = _key(
+        True,
+        parse.boolean(),
+        "Keep the message of a failed job as the broker had it, so that it can be run again. It "
+        "is never shown, and not redacted: it holds the arguments.",
     )
 
 
@@ -225,6 +327,55 @@ class Redact(Section):
 
 
 @_frozen
+class Sync(Section):
+    """Copying from Redis into the database."""
+
+    enabled: bool = _key(
+        True,
+        parse.boolean(),
+        "Copy runs and jobs. Off: failed jobs are still copied; nothing in Redis lives longer for "
+        "want of a copy.",
+    )
+    interval_minutes: int = _key(
+        5, parse.whole(1, 1440, "min"), "Time between two passes of the server."
+    )
+    batch_size: int = _key(500, parse.whole(1, 10_000), "Runs and jobs in one transaction.")
+    retry_attempts: int = _key(
+        3, parse.whole(0, 20), "Further tries of a batch that the database did not take."
+    )
+    retry_delay_seconds: int = _key(
+        5, parse.whole(0, 600, "s"), "Before the first of them; doubled with each."
+    )
+    cleanup_enabled: bool = _key(
+        True, parse.boolean(), "Remove from Redis, before its TTL, what is done and copied."
+    )
+    cleanup_after_hours: int = _key(
+        24, parse.whole(0, 8760, "h"), "How long after its end it stays in Redis all the same."
+    )
+    max_memory_mb: int = _key(
+        256,
+        parse.whole(32, 65_536, "MiB"),
+        "A pass that has grown by more ends after its current batch; the next goes on.",
+    )
+    timeout_seconds: int = _key(
+        300, parse.whole(5, 86_400, "s"), "So does a pass that takes longer."
+    )
+    chunk_delay_ms: int = _key(10, parse.whole(0, 60_000, "ms"), "Pause between two batches.")
+
+
+@_frozen
+class History(Section):
+    """How long the history is kept."""
+
+    retention_days: int = _key(
+        0,
+        parse.whole(0, 36_500, "d"),
+        "Rows of runs, jobs, attempts and anomalies that are older are deleted, daily; 0: none. "
+        "Failed jobs stay until somebody deletes them.",
+    )
+
+
+@_frozen
 class HealthCheck(Section):
     """The `health` endpoint."""
 
@@ -233,6 +384,12 @@ class HealthCheck(Section):
         False, parse.boolean(), "Without a token it answers too, but with states alone."
     )
     redis_timeout: float = _key(2.0, parse.number(0.05, 30, "s"), "Longest wait for Redis.")
+    db_timeout: float = _key(2.0, parse.number(0.05, 30, "s"), "Longest wait for the database.")
+    max_metrics_age_hours: int = _key(
+        24,
+        parse.whole(0, 8760, "h"),
+        "The history is unhealthy once its newest row is older. 0: however old it is.",
+    )
 
 
 @_frozen
@@ -282,6 +439,12 @@ class Otel(Section):
         parse.boolean(),
         "Make spans; without an SDK in the process they cost almost nothing.",
     )
+    job_spans: Literal["auto", "always", "never"] = _key(
+        "auto",
+        _JOB_SPANS,
+        "Where another instrumentation makes spans of jobs, describe those (`auto`) or make ours "
+        "too (`always`); `never` makes and describes none.",
+    )
     trace_relation: Literal["auto", "child", "link"] = _key(
         "auto",
         _RELATION,
@@ -292,6 +455,11 @@ class Otel(Section):
         3600.0,
         parse.number(0, 31_536_000, "s"),
         "With `auto`: a job that starts later than this after its trace began gets its own trace.",
+    )
+    close_lost_spans: bool = _key(
+        True,
+        parse.boolean(),
+        "The main process of a Celery worker closes the spans of jobs whose process was killed.",
     )
     record_exception_message: bool = _key(
         True, parse.boolean(), "Spans carry the message of an exception, not only its type."
@@ -310,7 +478,7 @@ class Settings(Section):
     environment: str = _key(
         "production",
         parse.text(64),
-        "Shown in runs and jobs; `testing` starts no periodic work.",
+        "Shown in runs and jobs; while it is `testing` the server does not sync by itself.",
     )
     release: str | None = _key(
         None, parse.text(128), "Version of your code, shown in runs and jobs."
@@ -348,15 +516,23 @@ class Settings(Section):
     completed_ttl: int = _key(3_600, _TTL, "Life of a run's keys after all of it succeeded.")
     failed_ttl: int = _key(172_800, _TTL, "Life of a run's keys after some of it failed.")
     redis: Redis = _section(Redis)
+    database: Database = _section(Database)
     recorder: Recorder = _section(Recorder)
+    beats: Beats = _section(Beats)
+    reaper: Reaper = _section(Reaper)
+    late: Late = _section(Late)
     monitoring: Monitoring = _section(Monitoring)
+    commands: Commands = _section(Commands)
     arguments: Arguments = _section(Arguments)
     exceptions: Exceptions = _section(Exceptions)
+    failed: Failed = _section(Failed)
     redact: Redact = _section(Redact)
     otel: Otel = _section(Otel)
     auth: Auth = _section(Auth)
     metrics: Metrics = _section(Metrics)
     health_check: HealthCheck = _section(HealthCheck)
+    sync: Sync = _section(Sync)
+    history: History = _section(History)
     logging: Logging = _section(Logging)
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Source of each value that is no default: key to a variable's or a file's name."""
@@ -389,13 +565,9 @@ LATER_KEYS: Final = frozenset(
     analyze_mode.failed_jobs_threshold_lower analyze_mode.job_count_threshold
     analyze_mode.job_count_threshold_lower analyze_mode.analysis_interval_minutes
     analyze_mode.schedule_analysis_enabled analyze_mode.missed_execution_threshold_hours
-    sync.enabled sync.interval_minutes sync.batch_size sync.retry_attempts
-    sync.retry_delay_seconds sync.cleanup_enabled sync.cleanup_after_hours sync.max_memory_mb
-    sync.timeout_seconds sync.chunk_delay_ms health_check.db_timeout
-    health_check.max_metrics_age_hours rate_limiting.enabled rate_limiting.requests_per_minute
-    rate_limiting.burst_limit database.url database.table_prefix database.auto_migrate
-    history.retention_days failed.store_message auth.basic auth.proxy_header auth.session_hours
-    cors.origins ui.enabled webhooks webhooks_allow_private reaper.lost_after_seconds
+    rate_limiting.enabled rate_limiting.requests_per_minute rate_limiting.burst_limit
+    auth.basic auth.proxy_header auth.session_hours
+    cors.origins ui.enabled webhooks webhooks_allow_private
     """.split()
 )
 """Documented options that no code of this version reads; setting one is refused, not ignored."""

@@ -26,7 +26,8 @@ _ITEM: Final = Struct("<BHHHHHBBBIQQQqQHIIIH")
 _OF_RUN, _MANUAL, _RUN = 0, 1, 2
 _RANKS: Final[dict[str, int]] = {str(status): rank for status, rank in RANK.items()}
 _OUTCOMES: Final[dict[str, int]] = {"": 0} | {str(o): i for i, o in enumerate(Outcome, 1)}
-_RUN_STATUSES: Final = {"running": 1, "completed": 2, "failed": 3, "lost": 4}
+_RUN_STATUSES: Final = {"running": 1, "completed": 2, "failed": 3, "lost": 4, "sent": 5}
+_OPEN: Final = frozenset({1, 5})
 _ENDED: Final = int(Stage.ENDED | Stage.LOST)
 _COPIED_FIELDS: Final = (
     *("command_name", "queue", "class", "created_at", "started_at", "finished_at"),
@@ -46,7 +47,8 @@ def fixed_keys(keys: Keys) -> list[str]:
         *(keys.job_names, keys.queues, keys.error_types),
         *(keys.job_totals, keys.command_totals, keys.recorder_totals),
         *(keys.unsynced, keys.drained, keys.failed),
-        *(keys.running, keys.finished, keys.finished_by_time, keys.open_runs),
+        *(keys.running, keys.finished, keys.finished_by_time, keys.open_runs, keys.run_beats),
+        keys.failures,
     ]
 
 
@@ -141,7 +143,7 @@ class Call:
         status = _RUN_STATUSES.get(item.status)
         if status is None:
             raise MalformedError(f"run {item.process_id}: status {item.status!r}")
-        if status != 1 and not item.outcome:
+        if status not in _OPEN and not item.outcome:
             raise MalformedError(f"run {item.process_id}: it ended without an outcome")
         if (item.at_ms | item.duration_us) >> 53 or item.at_ms <= 0:
             raise MalformedError(
@@ -154,7 +156,7 @@ class Call:
             self._process(item.process_id),
             self._run_keys(item.process_id, item.command),
             self._commands.setdefault(label(item.command), len(self._commands) + 1),
-            *(0, 0, status, _OUTCOMES[item.outcome], 0, 1, 0),
+            *(0, 0, status, _OUTCOMES[item.outcome], int(item.beats), 1, 0),
             *(item.at_ms, item.duration_us, item.exit_code, 0, 0, len(item.body), 0, 0, 0),
         )
         self._blob += (head, item.body)

@@ -10,6 +10,10 @@ from typing import Final, NamedTuple
 RUN_TTL: Final = "the run's"
 SCHEMA_VERSION: Final = 1
 """Layout of the keys and of a record's head; a newer store is never written to."""
+LEADER: Final = "leader"
+"""Name of the lease of the server that does what is to be done once."""
+SYNC: Final = "sync"
+"""Name of the lease of who syncs: a server, or a person's `jobmon sync` beside it."""
 
 
 WRITER_RULES: Final = (
@@ -130,7 +134,7 @@ TABLE: Final = (
     Key(
         "job:message:<jobId>",
         "string",
-        "replayable message of a failed job, never shown",
+        "replayable message of a failed or lost job, as JSON; never shown",
         "",
         "`failed_ttl`",
         "failed transition",
@@ -138,10 +142,10 @@ TABLE: Final = (
     Key(
         "unsynced",
         "sorted set",
-        "`<processId>` of a run, `<processId>/<jobId>` of a job without one",
+        "name of the `command:metrics:…` key of a run, `<processId>/<jobId>` of a job without one",
         "version",
         "entries older than `failed_ttl` + 1 h are dropped and counted",
-        "transition",
+        "transition; cleared by sync after its commit",
     ),
     Key(
         "drained",
@@ -149,7 +153,43 @@ TABLE: Final = (
         "`<processId>` of an unsynced run that ended with all its jobs",
         "version",
         "as `unsynced`",
-        "transition",
+        "transition; cleared with its mark in `unsynced`",
+    ),
+    Key(
+        "failures",
+        "sorted set",
+        "`<processId>/<jobId>` of a job that became failed or lost, changed while it was, or "
+        "ceased to be",
+        "version",
+        "as `unsynced`",
+        "transition; cleared once it is in, or out of, the table of failed jobs",
+    ),
+    Key(
+        "synced",
+        "sorted set",
+        "members as in `unsynced`, of what the history has and cleanup may remove before it "
+        "expires",
+        "version",
+        "entries older than the longest TTL + 1 h are dropped",
+        "sync; cleanup",
+    ),
+    Key(
+        "dead-letters",
+        "list",
+        "JSON of what sync could not write, oldest first: `at`, `process_id`, `job_id`, `command`, "
+        "`reason`, `record`, `encoding`, `size`; at most 1,000 of 16 KiB",
+        "",
+        "none",
+        "sync; emptied by `jobmon doctor`",
+    ),
+    Key(
+        "lease:<name>",
+        "hash",
+        "`token`, `host`, `pid`, `since` of who holds it; `leader`: all that servers do once, "
+        "`sync`: who syncs",
+        "",
+        "10 s after it was renewed",
+        "its holder",
     ),
     Key(
         "jobs:failed",
@@ -157,6 +197,14 @@ TABLE: Final = (
         "`<processId>/<jobId>` of a job that is failed or lost",
         "end, Unix ms",
         "entries older than `failed_ttl` + 1 h are dropped",
+        "transition",
+    ),
+    Key(
+        "jobs:failed:<series>",
+        "sorted set",
+        "the same of one series",
+        "end, Unix ms",
+        "as `jobs:failed`",
         "transition",
     ),
     Key(
@@ -190,6 +238,72 @@ TABLE: Final = (
         "expiry of that key, Unix ms",
         "entries past it are dropped",
         "transition",
+    ),
+    Key(
+        "workers",
+        "hash",
+        "worker's id → JSON: `engine`, `name`, `hostname`, `pid`, `queues`, `slots`, `busy`, "
+        "`running`, …; at most 1,000",
+        "",
+        "removed by the worker's clean end; a lost one 10 min after the verdict",
+        "beat of a worker's main process",
+    ),
+    Key(
+        "workers:beats",
+        "sorted set",
+        "worker's id",
+        "last beat, Unix ms",
+        "as `workers`; without any server, a day after the last beat",
+        "beat",
+    ),
+    Key(
+        "workers:lost",
+        "sorted set",
+        "id of a worker that fell silent",
+        "verdict, Unix ms",
+        "with its entry of `workers`, or with its next beat",
+        "reaper",
+    ),
+    Key(
+        "schedulers",
+        "hash",
+        "scheduler's id → JSON; at most 100",
+        "",
+        "removed by the scheduler's clean end",
+        "beat of a scheduler's process",
+    ),
+    Key(
+        "schedulers:beats",
+        "sorted set",
+        "scheduler's id",
+        "when its loop last turned, Unix ms",
+        "as `schedulers`; a week after the last beat",
+        "beat",
+    ),
+    Key(
+        "schedules",
+        "hash",
+        "scheduler's id, U+001F, entry's name → JSON: `name`, `schedule`, `next_due_at`, …; at "
+        "most 1,000",
+        "",
+        "removed with the entry; a week after it was told last",
+        "beat of a scheduler's process",
+    ),
+    Key(
+        "schedules:seen",
+        "sorted set",
+        "field of `schedules`",
+        "when it was told last, Unix ms",
+        "as `schedules`",
+        "beat of a scheduler's process",
+    ),
+    Key(
+        "runs:beats",
+        "sorted set",
+        "id of a run in `commands:running` whose process beats for it",
+        "last beat, Unix ms",
+        "removed by the run's end",
+        "start and end of a run, beat",
     ),
     Key(
         "series:jobs",
@@ -242,15 +356,28 @@ TABLE: Final = (
     Key(
         "totals:recorder",
         "hash",
-        "`transitions`, `dropped:<reason>`, `overflow:<label>`, `expired_unsynced`, `lag_ms`",
+        "`transitions`, `dropped:<reason>`, `overflow:<label>`, `expired_unsynced`, "
+        "`expired_failures`, `dead_letters`, `lag_ms`, "
+        "`workers_lost:<engine>`",
         "",
         "none",
         "every call",
     ),
     Key(
+        "totals:sync",
+        "hash",
+        "`began_ms` and `ended_ms` of the last pass, `success_ms` and `duration_us` of the last "
+        "one that copied everything, `rows:<table>` copied so far",
+        "",
+        "none",
+        "sync",
+    ),
+    Key(
         "store:meta",
         "hash",
-        "`schema`, `clock` (last version given), `last_job_series`, `last_command_series`",
+        "`schema`, `clock` (last version given), `last_job_series`, `last_command_series`, "
+        "`watched_since` and `watched_at` (ms: since when, and when last, a server has listened), "
+        "`lease_token` (last one given), `id` (which store it is, for the history)",
         "",
         "none",
         "every call",
@@ -292,8 +419,19 @@ class Keys:
         self.finished = prefix + "commands:finished"
         self.finished_by_time = prefix + "commands:finished:by-time"
         self.open_runs = prefix + "runs:open"
+        self.workers = prefix + "workers"
+        self.worker_beats = prefix + "workers:beats"
+        self.lost_workers = prefix + "workers:lost"
+        self.schedulers = prefix + "schedulers"
+        self.scheduler_beats = prefix + "schedulers:beats"
+        self.run_beats = prefix + "runs:beats"
+        self.schedules = prefix + "schedules"
+        self.schedules_seen = prefix + "schedules:seen"
         self.unsynced = prefix + "unsynced"
         self.drained = prefix + "drained"
+        self.failures = prefix + "failures"
+        self.synced = prefix + "synced"
+        self.dead_letters = prefix + "dead-letters"
         self.failed = prefix + "jobs:failed"
         self.job_series = prefix + "series:jobs"
         self.command_series = prefix + "series:commands"
@@ -304,16 +442,25 @@ class Keys:
         self.job_totals = prefix + "totals:jobs"
         self.command_totals = prefix + "totals:commands"
         self.recorder_totals = prefix + "totals:recorder"
+        self.sync_totals = prefix + "totals:sync"
         self.meta = prefix + "store:meta"
 
     def of(self, process_id: str) -> RunKeys:
         """Every key of a run; the one place that would choose a shard."""
         return RunKeys(self.prefix, process_id)
 
+    def is_metrics(self, name: str) -> bool:
+        """Whether a key is that of a run's counters."""
+        return name.startswith(f"{self.prefix}command:metrics:")
+
     def command_of(self, metrics: str) -> str:
         """The command in the name of a run's counters."""
         name = metrics.removeprefix(f"{self.prefix}command:metrics:").rpartition(":")[0]
         return name.replace("%7D", "}").replace("%7B", "{").replace("%25", "%")
+
+    def lease(self, name: str) -> str:
+        """Who holds a lease."""
+        return f"{self.prefix}lease:{name}"
 
     def newest_run(self, command: str) -> str:
         """Id of the newest run of a command."""
@@ -339,6 +486,10 @@ class Keys:
         """Jobs of one series that run."""
         return f"{self.prefix}processing:{series}"
 
+    def failed_in(self, series: int | str) -> str:
+        """Jobs of one series that are failed or lost."""
+        return f"{self.failed}:{series}"
+
 
 def reference() -> str:
     """The documentation's page of Redis keys, as Markdown."""
@@ -352,6 +503,7 @@ def reference() -> str:
         "",
         "A Redis user that records needs at least",
         f"`~jobmon:* {WRITER_RULES}`.",
+        "A server that removes what is synced (`sync.cleanup_enabled`) needs `+unlink` besides.",
         "",
     ]
     sections = (

@@ -12,6 +12,9 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from jobmon.store import late, records, schedules, sync_state, workers
+from jobmon.store.chunks import chunks
+from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
 from jobmon.store.series import SEPARATOR
 from jobmon.store.state import (
@@ -26,18 +29,21 @@ from jobmon.store.state import (
 from jobmon.store.totals import command_series, job_series, number, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     import redis
 
     from jobmon.settings import Settings
+    from jobmon.store.late import LateJobs
+    from jobmon.store.schedules import Schedules
+    from jobmon.store.sync_state import SyncState
+    from jobmon.store.workers import WorkerState
 
 T = TypeVar("T")
 
 RECORD_VERSION: Final = 1
 """Newest record that this reader understands (its `v`)."""
 QUEUE_SEEN_SECONDS: Final = 24 * 3600
-MOST_FAILED_COUNTED: Final = 10_000
 CHUNK: Final = 500
 
 _COUNTERS: Final = (
@@ -52,6 +58,8 @@ class Reader:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
+        self._failed_ttl = settings.failed_ttl
+        self._late = settings.late
         self.skipped = 0
         """Entries that could not be understood so far."""
 
@@ -59,7 +67,7 @@ class Reader:
         """Open runs, newest first, and how many there are."""
         entries: dict[bytes, bytes] = self._redis.hgetall(self._keys.running)
         runs = self._runs(entries.items(), "running")
-        runs.sort(key=lambda run: (run.started_at or 0.0, run.process_id), reverse=True)
+        runs.sort(key=lambda run: (run.opened_at or 0.0, run.process_id), reverse=True)
         return runs[:limit], len(entries)
 
     def finished_commands(self, limit: int = 1000) -> tuple[list[CommandRun], int]:
@@ -69,7 +77,7 @@ class Reader:
             self._keys.finished_by_time, f"({now_ms}", "+inf"
         )
         bodies: list[bytes | None] = []
-        for some in _chunks(ids, CHUNK):
+        for some in chunks(ids, CHUNK):
             bodies += self._redis.hmget(self._keys.finished, some)
         runs = self._runs(((i, b) for i, b in zip(ids, bodies, strict=True) if b), "completed")
         runs.sort(key=lambda run: (run.finished_at or 0.0, run.process_id), reverse=True)
@@ -146,7 +154,7 @@ class Reader:
 
     def job(self, process_id: str, job_id: str) -> bytes | None:
         """Record of one job as stored."""
-        return self._records([(process_id, job_id)])[0]
+        return records.of(self._redis, self._keys, [(process_id, job_id)])[0]
 
     def attempts(self, process_id: str, job_id: str) -> list[bytes]:
         """Records of a job's earlier attempts, oldest first."""
@@ -162,28 +170,26 @@ class Reader:
         return [one or other for one, other in zip(of_run, of_job, strict=True) if one or other]
 
     def queue_counts(self) -> dict[str, QueueCounts]:
-        """Counts of every queue seen in the last 24 h, or with jobs in it.
-
-        Failed jobs are counted among the newest 10,000.
-        """
+        """Counts of every queue seen in the last 24 h, or with jobs in it."""
         pipeline = self._redis.pipeline(transaction=False)
-        since_ms = int((self._now() - QUEUE_SEEN_SECONDS) * 1000)
-        pipeline.zrangebyscore(self._keys.queues, since_ms, "+inf")
+        now = self._now()
+        pipeline.zrangebyscore(self._keys.queues, int((now - QUEUE_SEEN_SECONDS) * 1000), "+inf")
         pipeline.hgetall(self._keys.job_series)
-        pipeline.zrevrange(self._keys.failed, 0, MOST_FAILED_COUNTED - 1)
-        seen, series, failed = pipeline.execute()
+        seen, series = pipeline.execute()
+        numbers = [text(own) for own in series.values()]
+        for own in numbers:
+            pipeline.zcount(self._keys.failed_in(own), int((now - self._failed_ttl) * 1000), "+inf")
+        failed = dict(zip(numbers, pipeline.execute(), strict=True))
         sizes = self._sizes(series.values())
         counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
         for labels, own in series.items():
-            size, parts = sizes[text(own)], text(labels).split(SEPARATOR)
+            size = (*sizes[text(own)], failed[text(own)])
+            parts = text(labels).split(SEPARATOR)
             if any(size) and len(parts) == 3:
                 queue = counts.setdefault(parts[1], [0, 0, 0])
-                queue[0] += size[0]
-                queue[1] += size[1]
-        for record in self._records([_member(member) for member in failed]):
-            decoded = self._decoded(record) if record else None
-            if decoded is not None:
-                counts.setdefault(str(decoded.get("queue", "")), [0, 0, 0])[2] += 1
+                for state, count in enumerate(size):
+                    queue[state] += count
+        counts.pop("", None)  # of jobs that were in none: eager ones
         return {queue: QueueCounts(*counts[queue]) for queue in sorted(counts)}
 
     def processing_by_run(self) -> dict[str, int]:
@@ -192,7 +198,7 @@ class Reader:
         pipeline = self._redis.pipeline(transaction=False)
         for own in series:
             pipeline.zrange(self._keys.processing(text(own)), 0, -1)
-        runs = (_member(member)[0] for members in pipeline.execute() for member in members)
+        runs = (records.named(member)[0] for members in pipeline.execute() for member in members)
         return dict(Counter(runs))
 
     def failed_jobs(self, limit: int = 100, offset: int = 0) -> tuple[list[FailedJob], int]:
@@ -201,10 +207,10 @@ class Reader:
         pipeline.zrevrange(self._keys.failed, offset, offset + limit - 1, withscores=True)
         pipeline.zcard(self._keys.failed)
         entries, total = pipeline.execute()
-        members = [_member(member) for member, _ in entries]
+        members = [records.named(member) for member, _ in entries]
         found: list[FailedJob] = []
         for (process_id, job_id), record, (_, score) in zip(
-            members, self._records(members), entries, strict=True
+            members, records.of(self._redis, self._keys, members), entries, strict=True
         ):
             if record is not None and self._decoded(record) is not None:
                 found.append(FailedJob(process_id, job_id, score / 1000, record))
@@ -222,9 +228,11 @@ class Reader:
         pipeline.zcard(keys.queues)
         pipeline.scard(keys.error_types)
         pipeline.zrange(keys.open_runs, 0, -1)
+        asked = sync_state.ask(pipeline, keys)
         results = pipeline.execute()
+        results, sync = results[:-asked], results[-asked:]
         jobs, job_totals, commands, command_totals, recorder, running, *used, open_runs = results
-        counters = {text(field): number(value) for field, value in recorder.items()}
+        counters = _counters(recorder)
         lag = counters.get("lag_ms")
         return Totals(
             jobs=job_series(jobs, job_totals, self._sizes(jobs.values())),
@@ -238,9 +246,33 @@ class Reader:
                 "error_type": used[2],
                 "command": len(commands),
             },
-            expired_unsynced=counters.get("expired_unsynced", 0),
+            sync=sync_state.understood(sync, counters),
             lag=None if lag is None else lag / 1000,
+            schedules=self.schedules(),
+            workers=self.workers(),
+            workers_lost=_family(counters, "workers_lost"),
+            late=late.queues(self._redis, keys, self._late),
         )
+
+    def sync_state(self) -> SyncState:
+        """How far the history is behind, what was lost on the way to it, and who works."""
+        pipeline = self._redis.pipeline()
+        sync_state.ask(pipeline, self._keys)
+        pipeline.hgetall(self._keys.recorder_totals)
+        *answers, recorder = pipeline.execute()
+        return sync_state.understood(answers, _counters(recorder))
+
+    def late_jobs(self, limit: int = 1000) -> LateJobs:
+        """Jobs that run, or wait to run, for longer than ``late.*`` says, oldest first."""
+        return late.jobs(self._redis, self._keys, self._late, limit)
+
+    def schedules(self) -> Schedules:
+        """Every scheduler and the entries of their schedules, as last told."""
+        return schedules.read(self._redis, self._keys)
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """Every worker, as last told; one that died until it is forgotten."""
+        return workers.read(self._redis, self._keys)
 
     def newest_process_id(self, command: str) -> str | None:
         """Id of the newest run of a command."""
@@ -265,8 +297,7 @@ class Reader:
         return found
 
     def _now(self) -> float:
-        seconds, micros = self._redis.time()
-        return seconds + micros / 1_000_000
+        return now_us(self._redis) / 1_000_000
 
     def _decoded(self, record: bytes) -> dict[str, Any] | None:
         try:
@@ -308,28 +339,12 @@ class Reader:
         if seen:
             return
         ids = [process_id, *sorted(text(one) for one in self._redis.smembers(own.manual))]
-        for some_ids in _chunks(ids, CHUNK):
-            records = self._records([(process_id, job_id) for job_id in some_ids])
-            for job_id, record in zip(some_ids, records, strict=True):
+        for some_ids in chunks(ids, CHUNK):
+            members = [(process_id, job_id) for job_id in some_ids]
+            found = records.of(self._redis, self._keys, members)
+            for job_id, record in zip(some_ids, found, strict=True):
                 if record is not None:
                     yield job_id, record
-
-    def _records(self, members: Sequence[tuple[str, str]]) -> list[bytes | None]:
-        """Records of (process id, job id), from their runs or from keys of their own."""
-        found: list[bytes | None] = []
-        for some in _chunks(members, CHUNK):
-            pipeline = self._redis.pipeline(transaction=False)
-            for process_id, job_id in some:
-                pipeline.hget(self._keys.of(process_id).jobs, job_id)
-            records: list[bytes | None] = pipeline.execute()
-            absent = [place for place, record in enumerate(records) if record is None]
-            for place in absent:
-                pipeline.hmget(self._keys.job(some[place][1]), "process_id", "record")
-            for place, (owner, own) in zip(absent, pipeline.execute(), strict=True):
-                if owner == some[place][0].encode():
-                    records[place] = own
-            found += records
-        return found
 
     def _sizes(self, series: Iterable[bytes]) -> dict[str, tuple[int, int]]:
         numbers = [text(one) for one in series]
@@ -363,7 +378,13 @@ def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandR
         arguments=_mapping(data.get("arguments")),
         options=_mapping(data.get("options")),
         data=data,
+        due_at=_number(data.get("due_at")),
+        sent_at=_number(data.get("sent_at")),
     )
+
+
+def _counters(totals: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {text(field): number(value) for field, value in totals.items()}
 
 
 def _family(counters: Mapping[str, int], name: str) -> dict[str, int]:
@@ -390,16 +411,6 @@ def _float(value: bytes | None) -> float | None:
 
 def _mapping(value: object) -> Mapping[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _member(member: bytes) -> tuple[str, str]:
-    process_id, _, job_id = text(member).partition("/")
-    return process_id, job_id
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _sealed(place: tuple[float, str]) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobmon.store.schedules import Schedules
+from jobmon.store.workers import WorkerState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from jobmon.store.late import LateQueue
+    from jobmon.store.sync_state import SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,15 @@ class CommandRun:
     options: Mapping[str, object]
     data: Mapping[str, object]
     """Everything recorded: ``trace_id``, ``host``, ``pid``, …"""
+    due_at: float | None = None
+    """When a scheduler should have sent it."""
+    sent_at: float | None = None
+    """When a scheduler sent it; it starts with its root job."""
+
+    @property
+    def opened_at(self) -> float | None:
+        """Its start, or before that, when it was sent."""
+        return self.sent_at if self.started_at is None else self.started_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +181,15 @@ class Totals:
     """Events filed under ``other``, by label."""
     label_values: Mapping[str, int]
     """Values in use, by label."""
-    expired_unsynced: int
+    sync: SyncState
     lag: float | None
     """Seconds from the oldest event of the newest batch to its arrival."""
+    schedules: Schedules
+    workers: tuple[WorkerState, ...]
+    workers_lost: Mapping[str, int]
+    """By engine."""
+    late: tuple[LateQueue, ...]
+    """Of every queue that has series."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def command_series(
     for raw in running:
         try:
             run: Any = json.loads(raw)
-            command, started = str(run["command"]), float(run["started_at"])
+            command, started = str(run["command"]), float(run.get("started_at", 0))
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             continue
         open_runs.setdefault(command if command in numbers else OTHER, []).append(started)

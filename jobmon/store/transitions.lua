@@ -10,7 +10,7 @@
 --   8 totals:jobs        9 totals:commands  10 totals:recorder
 --  11 unsynced          12 drained          13 jobs:failed
 --  14 commands:running  15 commands:finished                    16 commands:finished:by-time
---  17 runs:open
+--  17 runs:open         18 runs:beats       19 failures
 -- KEYS of a run, at the index its items name
 --   +0 command:<processId>:jobs     +1 command:metrics:<command>:<processId>
 --   +2 command:<processId>:attempts +3 command:<processId>:unsynced  +4 command-pid-map:<command>
@@ -19,7 +19,7 @@
 -- KEYS of a message
 --   +0 job:message:<jobId>
 -- Not declared, because which ones is known only here: pending:<series>, processing:<series>,
--- and the metrics of the run that command-pid-map names.
+-- jobs:failed:<series>, and the metrics of the run that command-pid-map names.
 --
 -- ARGV
 --   1 settings: schema, tracking_ttl, completed_ttl, failed_ttl (ms), most job names, queues,
@@ -27,7 +27,8 @@
 --   2 bounds of the job histograms (us, 8 bytes each)     3 bounds of the command histograms
 --   4 prefix of pending:<series>    5 prefix of processing:<series>
 --   6 how many: process ids, label sets, commands, error types, dropped reasons, items
---   7 items, each ITEM followed by job id, body, fields (JSON list of strings), message
+--   7 items, each ITEM followed by job id, body, fields (JSON list of strings), message; a run's
+--     start has BEATS in the place of a job's stages where its process beats for it
 --   8 … process ids, then label sets ("engine\31queue\31job name"), commands, error types,
 --     then a reason and a count for each dropped
 --
@@ -49,7 +50,8 @@ local OUTCOMES = {
 }
 local REVOKED_OUTCOME = 8
 local RUN_STATUSES = {'running', 'completed', 'failed', 'lost'}
-local RUNNING, RUN_COMPLETED, RUN_LOST = 1, 2, 4
+local RUNNING, RUN_COMPLETED, RUN_LOST, SENT = 1, 2, 4, 5
+local BEATS = 1
 local ENQUEUED, STARTED, ENDED, WAS_LOST = 1, 2, 4, 8
 
 local COUNTED_ATTEMPTS = 7 -- 4 bits each in the head, so that a stage counts once
@@ -294,12 +296,17 @@ local function higher(rank, delivery, old_rank, old_delivery)
   return rank > old_rank
 end
 
-local function place(job)
-  local rank = job.rank
-  if rank == LOST or rank == FAILED then return KEYS[13] end
-  if not job.series then return nil end
-  if rank == PENDING or rank == RETRYING then return ARGV[4] .. job.series end
-  if rank == PROCESSING then return ARGV[5] .. job.series end
+local function failed_in(series) return KEYS[13] .. ':' .. series end
+
+-- The indexes that a job is in.
+local function places(job)
+  local rank, series = job.rank, job.series
+  if rank == LOST or rank == FAILED then
+    return {KEYS[13], series and failed_in(series)}
+  end
+  if series and (rank == PENDING or rank == RETRYING) then return {ARGV[4] .. series} end
+  if series and rank == PROCESSING then return {ARGV[5] .. series} end
+  return {}
 end
 
 local function counted_time(job)
@@ -391,7 +398,7 @@ local function load_job(owner, id)
     local raw = owner.records[id]
     job = raw and parse(raw) or {rank = 0, attempt = 0, stages = '', peak = 0, none = true}
     job.id = id
-    job.place_was = raw and place(job) or nil
+    job.places_were = raw and places(job) or {}
     job.series_was = job.series
     owner.jobs[id] = job
     owner.job_order[#owner.job_order + 1] = job
@@ -511,13 +518,14 @@ local function apply_job(item)
   end
 
   if not replaces then
-    local changed = bits ~= 0
+    local changed, shown = bits ~= 0, false
     if bits ~= 0 then set_stages(job, back, seen + bits) end
     if peak > job.peak and not job.opaque then
       job.peak = peak
       changed = true
       if not owner.manual then
         owner.numbers.peak_memory = max(owner.numbers.peak_memory, peak)
+        shown = true
       end
     end
     if changed then
@@ -533,9 +541,11 @@ local function apply_job(item)
           peak = peak, series = series_of[label], stages = format('%x', seen + bits),
           body = sub(ARGV[7], item[21] + item[16], item[21] + item[16] + item[17] - 1)
         })
-        changed = true
+        changed, shown = true, true
       end
     end
+    -- What comes late to a job that may be synced already.
+    if shown and (job.rank == LOST or job.rank >= REVOKED) then job.unsynced = true end
     if back < COUNTED_ATTEMPTS then
       if changed then late = late + 1 else ignored = ignored + 1 end
     end
@@ -578,8 +588,11 @@ local function apply_job(item)
   job.changed = true
   if was_rank == LOST or was_rank >= REVOKED or rank == LOST or rank >= REVOKED then
     job.unsynced = true
+    if was_rank == FAILED or was_rank == LOST or rank == FAILED or rank == LOST then
+      job.failing = true
+    end
   end
-  if item[19] > 0 and rank == FAILED then
+  if item[19] > 0 and (rank == FAILED or rank == LOST) then
     local message_at = body_at + item[17] + item[18]
     messages[KEYS[item[20]]] = sub(ARGV[7], message_at, message_at + item[19] - 1)
   end
@@ -611,7 +624,8 @@ local function apply_job(item)
   owner.changed = true
 end
 
--- Runs start once and end once; a run taken for lost may still end.
+-- Runs start once and end once; a run taken for lost may still end, or say that it goes on. One
+-- that a schedule sent is open from then on, and starts with its root job.
 
 local command_values = {}
 local function latest(series, field)
@@ -645,6 +659,11 @@ local function is_newest(run, at_ms)
   return true
 end
 
+local function has_beaten_since(run, at_ms)
+  local beat_ms = run.beats and now_ms or tonumber(call('ZSCORE', KEYS[18], run.process_id))
+  return beat_ms ~= nil and beat_ms > at_ms
+end
+
 local pid_map = {}
 local function apply_run(item)
   local run = runs[item[3]]
@@ -652,30 +671,48 @@ local function apply_run(item)
   local body_at = item[21] + item[16]
   local body = sub(ARGV[7], body_at, body_at + item[17] - 1)
   oldest_ms = min(oldest_ms or at_ms, at_ms)
-  if status == RUNNING then
-    if run.started then
+  if status == RUNNING or status == SENT then
+    -- Told again by a process that has outlived the verdict, not sent again by one that has not.
+    local alive = run.status == 'lost' and item[9] == BEATS
+      and at_ms + floor(item[13] / 1000) > run.finished_ms
+    local again = run.started and (status == SENT or run.started ~= 'sent')
+    if again and not alive then
       ignored = ignored + 1
       return
     end
-    run.started = '1'
+    if alive then
+      run.finished, run.finished_ms, run.finished_body = nil, nil, nil
+      for _, field in ipairs({'finished', 'finished_at', 'exit_code'}) do run.set[field] = nil end
+      run.alive = true
+      run.unsynced = true
+      add(command_totals, series .. ':runs_lost_corrected', 1)
+    end
+    run.beats = item[9] == BEATS
+    run.started = status == SENT and 'sent' or '1'
     run.started_ms = at_ms
-    run.set.started = '1'
+    run.set.started = run.started
     run.set.started_at = seconds(at_ms)
     if run.partial then
       run.partial = nil
       run.unmark = true
     end
-    if not run.finished then
+    if run.finished then
+      run.unsynced = true
+    else
       run.status = 'running'
       run.set.status = 'running'
       run.set.run = body
       run.running_body = body
     end
     if is_newest(run, at_ms) then pid_map[KEYS[run.at + 4]] = run.process_id end
-    if at_ms > latest(series, 'last_start') then command_latest[series .. ':last_start'] = at_ms end
+    if status == RUNNING and at_ms > latest(series, 'last_start') then
+      command_latest[series .. ':last_start'] = at_ms
+    end
   else
     local correction = run.status == 'lost' and status ~= RUN_LOST
-    if run.finished and not correction then
+    if (run.finished and not correction)
+      or (status == RUN_LOST and has_beaten_since(run, at_ms))
+    then
       ignored = ignored + 1
       return
     end
@@ -688,7 +725,7 @@ local function apply_run(item)
     run.set.exit_code = int(exit_code)
     run.set.status = run.status
     run.set.run = body
-    if not run.started_ms then
+    if not run.started then
       run.started_ms = at_ms - floor(duration / 1000)
       run.set.started_at = seconds(run.started_ms)
     end
@@ -727,26 +764,32 @@ for _, item in ipairs(items) do
   end
 end
 
+local version_text = int(version)
 local function index(owner, job)
   local member = owner.process_id .. '/' .. job.id
-  local now_in = place(job)
-  if job.series ~= job.series_was then
+  local now_in = {}
+  for _, key in ipairs(places(job)) do
+    now_in[key] = true
+    push(zadd, key, int(job.at_ms))
+    push(zadd, key, member)
+  end
+  if job.failing then
+    push(zadd, KEYS[19], version_text)
+    push(zadd, KEYS[19], member)
+  end
+  local series = job.series
+  if series ~= job.series_was then
     -- An earlier life of this id may have left its member behind when its keys expired.
-    for _, key in ipairs({KEYS[13], ARGV[4] .. job.series, ARGV[5] .. job.series}) do
-      if key ~= now_in then push(zrem, key, member) end
+    for _, key in ipairs({KEYS[13], failed_in(series), ARGV[4] .. series, ARGV[5] .. series}) do
+      if not now_in[key] then push(zrem, key, member) end
     end
   end
-  if job.place_was then
-    local was = (owner.was_in or owner.process_id) .. '/' .. job.id
-    if job.place_was ~= now_in or was ~= member then push(zrem, job.place_was, was) end
-  end
-  if now_in then
-    push(zadd, now_in, int(job.at_ms))
-    push(zadd, now_in, member)
+  local was = (owner.was_in or owner.process_id) .. '/' .. job.id
+  for _, key in ipairs(job.places_were) do
+    if not now_in[key] or was ~= member then push(zrem, key, was) end
   end
 end
 
-local version_text = int(version)
 local finished_adds, finished_trims = {}, {}
 local tree_members, tree_expires = {}, {}
 for _, run in ipairs(run_order) do
@@ -793,13 +836,13 @@ for _, run in ipairs(run_order) do
     else
       push(zrem, KEYS[17], metrics)
     end
-    if run.unsynced then
-      push(zadd, KEYS[11], version_text)
-      push(zadd, KEYS[11], run.process_id)
-    end
     if run.finished_body then
       finished_adds[#finished_adds + 1] = run
     end
+  end
+  if run.unsynced then
+    push(zadd, KEYS[11], version_text)
+    push(zadd, KEYS[11], KEYS[run.at + 1])
   end
 end
 for _, owner in ipairs(manual_order) do
@@ -816,10 +859,6 @@ for _, owner in ipairs(manual_order) do
       if ttl == tracking_ttl and job.rank ~= PROCESSING then
         owner.expires = max(owner.expires, ready_ms(job.at_ms) + tracking_ttl)
       end
-      if job.unsynced then
-        push(zadd, KEYS[11], version_text)
-        push(zadd, KEYS[11], owner.process_id .. '/' .. job.id)
-      end
       if job.id ~= owner.process_id then
         local key = KEYS[owner.at + 2]
         push(tree_members, key, job.id)
@@ -827,6 +866,10 @@ for _, owner in ipairs(manual_order) do
           owner.expires, tree_expires[key] or now_ms + call('PTTL', key)
         )
       end
+    end
+    if job.unsynced then
+      push(zadd, KEYS[11], version_text)
+      push(zadd, KEYS[11], (job.changed and owner.process_id or owner.was_in) .. '/' .. job.id)
     end
   end
 end
@@ -845,7 +888,14 @@ for key in pairs(zrem) do call('ZCARD', key) end
 for _, run in ipairs(run_order) do
   if run.kept or run.forgotten then call('HLEN', KEYS[run.at + 2]) end
   if run.unsynced_ids then call('LLEN', KEYS[run.at + 3]) end
-  if run.running_body or run.finished_body then call('HLEN', KEYS[14]) end
+  if run.running_body or run.finished_body then
+    call('HLEN', KEYS[14])
+    call('ZCARD', KEYS[18])
+  end
+  if run.alive then
+    call('HLEN', KEYS[15])
+    call('ZCARD', KEYS[16])
+  end
 end
 for _, owner in ipairs(manual_order) do
   if owner.kept or owner.forgotten then call('HLEN', KEYS[owner.at + 1]) end
@@ -862,12 +912,14 @@ local age_ms = failed_ttl + INDEX_MARGIN_MS
 old_members(KEYS[11], now_us - age_ms * 1000)
 old_members(KEYS[12], now_us - age_ms * 1000)
 old_members(KEYS[13], now_ms - age_ms)
+old_members(KEYS[19], now_us - age_ms * 1000)
 old_members(KEYS[17], now_ms)
 -- What waits or runs for longer than any run lives without a change has lost its record.
 local forgotten_ms = now_ms - max(tracking_ttl, failed_ttl) - INDEX_MARGIN_MS
 for _, series in pairs(series_of) do
   old_members(ARGV[4] .. series, forgotten_ms)
   old_members(ARGV[5] .. series, forgotten_ms)
+  old_members(failed_in(series), now_ms - age_ms)
 end
 if #finished_adds > 0 then
   call('HLEN', KEYS[15])
@@ -897,6 +949,7 @@ for queue in pairs(seen_queues) do call('ZADD', KEYS[6], int(now_ms), queue) end
 for key, members in pairs(trims) do
   call('ZREM', key, unpack(members))
   if key == KEYS[11] then add(recorder_totals, 'expired_unsynced', #members) end
+  if key == KEYS[19] then add(recorder_totals, 'expired_failures', #members) end
 end
 if #finished_trims > 0 then
   call('ZREM', KEYS[16], unpack(finished_trims))
@@ -974,6 +1027,11 @@ for _, run in ipairs(run_order) do
   if run.changed then
     if run.unmark then call('HDEL', KEYS[at + 1], 'partial') end
     if run.reopened then call('HDEL', KEYS[at + 1], 'drained_at') end
+    if run.alive and not run.finished then
+      call('HDEL', KEYS[at + 1], 'finished', 'finished_at', 'exit_code')
+      call('HDEL', KEYS[15], run.process_id)
+      call('ZREM', KEYS[16], run.process_id)
+    end
     local expires = int(run.expires)
     call('PEXPIREAT', KEYS[at + 1], expires)
     if run.numbers.job_count > 0 then
@@ -981,15 +1039,17 @@ for _, run in ipairs(run_order) do
       call('PEXPIREAT', KEYS[at + 3], expires)
       if run.numbers.retried_jobs > 0 then call('PEXPIREAT', KEYS[at + 2], expires) end
     end
-  elseif run.kept then
+  elseif run.kept or run.unsynced_ids then
     expire_with(KEYS[at], KEYS[at + 1], KEYS[at + 2], KEYS[at + 3])
   end
   if run.finished_body then
     call('HDEL', KEYS[14], run.process_id)
+    call('ZREM', KEYS[18], run.process_id)
     call('HSET', KEYS[15], run.process_id, run.finished_body)
     call('ZADD', KEYS[16], int(run.kept_until), run.process_id)
   elseif run.running_body then
     call('HSET', KEYS[14], run.process_id, run.running_body)
+    if run.beats then call('ZADD', KEYS[18], int(now_ms), run.process_id) end
   end
 end
 for key, process_id in pairs(pid_map) do call('SET', key, process_id, 'PX', int(tracking_ttl)) end

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from hashlib import sha1
-from pathlib import Path
 from struct import error
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis import exceptions
 
+from jobmon.store import script
 from jobmon.store.call import Call, fixed_arguments, fixed_keys
 from jobmon.store.keys import SCHEMA_VERSION, Keys
 
@@ -32,8 +31,7 @@ _TROUBLE: Final = re.compile(
     r"\b(OOM|BUSY|READONLY|LOADING|NOPERM|NOAUTH|MISCONF|MASTERDOWN|NOREPLICAS|TRYAGAIN"
     r"|CLUSTERDOWN|ACL failure|can't run this command|can't access at least one)\b"
 )
-_SCRIPT: Final = Path(__file__).with_name("transitions.lua").read_text("utf-8")
-_SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_SCRIPT: Final = script.read("transitions.lua")
 
 _logger: Final = logging.getLogger("jobmon.store")
 
@@ -132,13 +130,7 @@ class Writer:
         result[5] = int(answer[4])
 
     def _evaluate(self, call: Call, owed: Mapping[str, int]) -> list[Any]:
-        keys_and_arguments = call.keys_and_arguments(owed)
-        client: Any = self._client
-        try:
-            return client.execute_command("EVALSHA", _SHA, len(call.keys), *keys_and_arguments)
-        except exceptions.NoScriptError:
-            # After a restart, a flush or a failover the server no longer knows the script.
-            return client.execute_command("EVAL", _SCRIPT, len(call.keys), *keys_and_arguments)
+        return _SCRIPT.run(self._client, len(call.keys), call.keys_and_arguments(owed))
 
 
 def _parts(

@@ -14,13 +14,14 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry
 
 from jobmon.instrument import celery
+from jobmon.instrument.celery_job import execution_of
 from jobmon.instrument.context import HEADER, JobContext
 from jobmon.model import Outcome
 
 ROOT = Path(__file__).parents[2]
 JOB = "71c40000-0000-4000-8000-000000000001"
 ROOT_JOB = "71c40000-0000-4000-8000-000000000002"
-NEXT = JobContext(JOB, JOB, "data:process", attempt=2)
+HIGH = SimpleNamespace(name="high", exchange=SimpleNamespace(name="tasks"))
 
 
 @pytest.mark.parametrize(
@@ -28,10 +29,13 @@ NEXT = JobContext(JOB, JOB, "data:process", attempt=2)
     [
         ("", "celery", None, "celery"),
         ("", "celery", [SimpleNamespace(name="other")], "celery"),
-        ("tasks", "tasks.high", [SimpleNamespace(name="high")], "high"),
+        ("tasks", "tasks.high", [HIGH], "high"),
+        ("others", "tasks.low", [HIGH], "tasks.low"),
         (SimpleNamespace(name="tasks"), "tasks.high", None, "tasks.high"),
-        ("tasks", "tasks.high", [SimpleNamespace()], "tasks.high"),
+        ("tasks", "tasks.high", [SimpleNamespace(exchange=None)], "tasks.high"),
         ("tasks", None, [], ""),
+        (SimpleNamespace(name="celery_delayed_27"), "0." * 27 + "1.eu.high", None, "eu.high"),
+        ("celery_delayed_27", "0." * 27 + "1.celery", None, "celery"),
     ],
 )
 def test_a_queue_is_named_by_what_the_message_is_routed_with(
@@ -57,28 +61,24 @@ def test_an_eta_without_a_zone_is_in_the_applications(eta: object, seconds: floa
 
 
 @pytest.mark.parametrize(
-    ("state", "result", "following", "outcome"),
+    ("state", "result", "acks_late", "outcome"),
     [
-        ("SUCCESS", 1, None, Outcome.COMPLETED),
-        ("SUCCESS", 1, NEXT, Outcome.RETRIED),
-        ("FAILURE", ValueError(), None, Outcome.FAILED),
-        ("FAILURE", ValueError(), NEXT, Outcome.RETRIED),
-        ("FAILURE", SoftTimeLimitExceeded(), None, Outcome.TIMED_OUT),
-        ("RETRY", Retry(), NEXT, Outcome.RETRIED),
-        ("RETRY", Retry(), None, Outcome.RETRIED),
-        ("IGNORED", Ignore(), None, Outcome.IGNORED),
-        ("IGNORED", Ignore(), NEXT, Outcome.RETRIED),
-        ("REJECTED", Reject("no", requeue=False), None, Outcome.REJECTED),
-        ("REJECTED", Reject("no", requeue=True), None, Outcome.RETRIED),
-        ("MADE UP", None, None, None),
-        (None, None, None, None),
-        (None, None, NEXT, None),
+        ("SUCCESS", 1, False, Outcome.COMPLETED),
+        ("FAILURE", ValueError(), False, Outcome.FAILED),
+        ("FAILURE", SoftTimeLimitExceeded(), False, Outcome.TIMED_OUT),
+        ("RETRY", Retry(), False, Outcome.RETRIED),
+        ("IGNORED", Ignore(), False, Outcome.IGNORED),
+        ("REJECTED", Reject("no", requeue=False), True, Outcome.REJECTED),
+        ("REJECTED", Reject("no", requeue=True), True, Outcome.RETRIED),
+        ("REJECTED", Reject("no", requeue=True), False, Outcome.REJECTED),
+        ("MADE UP", None, False, None),
     ],
 )
 def test_a_state_is_an_outcome(
-    state: str | None, result: object, following: JobContext | None, outcome: Outcome | None
+    state: str, result: object, acks_late: bool, outcome: Outcome | None
 ) -> None:
-    assert celery._outcome(state, result, following) is outcome
+    task = SimpleNamespace(acks_late=acks_late)
+    assert celery._outcome(state, result, task) is outcome
 
 
 def test_a_retry_is_about_the_error_that_caused_it() -> None:
@@ -96,19 +96,19 @@ def test_a_retry_is_about_the_error_that_caused_it() -> None:
 def test_a_message_without_a_context_belongs_to_its_tree(
     task_id: str, root_id: str | None, process_id: str
 ) -> None:
-    found = celery._execution(task_id, "noop", {"root_id": root_id}).context
+    found = execution_of(task_id, "noop", {"root_id": root_id}).context
     assert (found.process_id, found.command, found.manual) == (process_id, "manual-dispatch", True)
 
 
 def test_an_id_that_is_no_uuid_has_the_same_tree_in_every_process() -> None:
-    first, second = (celery._execution("nightly-1", "noop", {}).context for _ in range(2))
+    first, second = (execution_of("nightly-1", "noop", {}).context for _ in range(2))
     assert first.process_id == second.process_id != ""
 
 
 def test_a_context_of_another_job_is_not_taken() -> None:
     """A task that hands its own request's headers to another one takes ours along."""
     message = {HEADER: JobContext(ROOT_JOB, ROOT_JOB, "data:process").encode()}
-    assert celery._execution(JOB, "noop", message).context.command == "manual-dispatch"
+    assert execution_of(JOB, "noop", message).context.command == "manual-dispatch"
 
 
 def test_hooks_come_and_go_with_the_instrumentation() -> None:
@@ -118,8 +118,10 @@ from jobmon.instrument import install, jobs
 from jobmon.settings import load
 
 hooked = [signals.before_task_publish, signals.after_task_publish, signals.task_prerun,
-          signals.task_postrun, signals.task_failure, signals.worker_init,
-          signals.worker_process_init, signals.worker_process_shutdown]
+          signals.task_postrun, signals.task_failure, signals.task_revoked,
+          signals.task_unknown, signals.task_rejected, signals.task_internal_error,
+          signals.worker_init, signals.worker_process_init, signals.worker_process_shutdown,
+          signals.worker_shutting_down]
 before = [len(signal.receivers) for signal in hooked]
 
 def added():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobmon.instrument.context import JobContext
+from jobmon.instrument import context
+from jobmon.instrument.context import Frame, JobContext
 
 JOB = "71c40000-0000-4000-8000-000000000001"
 RUN = "71c40000-0000-4000-8000-000000000002"
@@ -35,7 +37,7 @@ moments = st.integers(0, 4_000_000_000_000_000).map(lambda us: round(us / 1_000_
         job_type=words,
         creation=words,
         command_span=words,
-        command_started_at=moments,
+        trace_started_at=moments,
         hop=st.integers(0, 10**6),
         retry_of=words,
         job_name=words,
@@ -83,3 +85,18 @@ def test_fields_that_a_later_version_adds_are_left_out() -> None:
 )
 def test_what_is_no_header_is_none(text: object) -> None:
     assert JobContext.decode(text) is None
+
+
+def test_a_thread_belongs_to_the_innermost_of_jobs_that_run_inside_each_other() -> None:
+    outer = Frame(RUN, "data:process", job=PLAIN)
+    inner = Frame(RUN, "data:process", job=PLAIN, within=outer)
+    other = Frame(RUN, "data:process", job=PLAIN)
+    tokens = [(frame, context.enter(frame)) for frame in (outer, inner)]
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(context.current).result() is inner
+            tokens.append((other, context.enter(other)))
+            assert threads.submit(context.current).result() is None
+    finally:
+        for frame, token in reversed(tokens):
+            context.leave(frame, token)

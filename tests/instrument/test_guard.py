@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import pytest
 
@@ -71,3 +72,61 @@ def test_a_hook_that_works_returns_its_value() -> None:
 
     assert fine(1) == 2
     assert fine.__name__ == "fine"
+
+
+def test_what_a_user_s_own_signal_handler_raises_passes() -> None:
+    class OutOfTimeError(Exception):
+        pass
+
+    def out_of_time(*_: object) -> None:
+        raise OutOfTimeError
+
+    @guard.guarded
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    @guard.guarded_else(lambda: None)
+    def interrupted_too() -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, out_of_time)
+    try:
+        for hook in (interrupted, interrupted_too):
+            with pytest.raises(OutOfTimeError):
+                hook()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert guard.failures() == 0
+    assert raising(OutOfTimeError()) is None
+
+
+def test_a_logging_filter_that_raises_changes_nothing() -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise ValueError("the user's own")
+
+    logger = logging.getLogger("jobmon")
+    logger.addFilter(refuse)
+    try:
+        assert raising(ValueError()) is None
+    finally:
+        logger.removeFilter(refuse)
+    assert guard.failures() == 1
+
+
+def test_a_class_of_errors_without_a_module_is_swallowed() -> None:
+    assert raising(type("Odd", (Exception,), {"__module__": None})()) is None  # type: ignore[arg-type]
+
+
+def test_what_users_call_returns_something_usable_and_raises_what_it_is_told_to() -> None:
+    @guard.guarded_else(lambda number: -number, ValueError)
+    def doubled(number: int) -> int:
+        if number == 1:
+            raise KeyError
+        if number == 2:
+            raise ValueError
+        return 2 * number
+
+    assert (doubled(3), doubled(1)) == (6, -1)
+    with pytest.raises(ValueError, match=r"^$"):
+        doubled(2)
+    assert guard.failures() == 1

@@ -157,7 +157,7 @@ def test_too_large_a_message_loses_its_replayable_part_first(main: Main) -> None
     assert main.wait() == [0]
     assert main.ids() == ["job-1", "job-3"]
     assert main.items[0] == transition(1, "failed")
-    assert main.counts == {"too_large": 1}
+    assert main.counts == {"message": 1, "too_large": 1}
 
 
 def test_a_record_of_16_kib_passes_whatever_the_kernel_grants(main: Main) -> None:

@@ -52,6 +52,24 @@ def test_a_forked_child_measures_itself() -> None:
 
 
 @linux
+def test_a_forked_child_need_not_forget_what_its_parent_held() -> None:
+    peak_while_holding(256 * MIB)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        block = bytearray(b"x") * (64 * MIB)
+        del block
+        os.write(writer, str(PeakMemory.since_fork().stop()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    peak = int(os.read(reader, 1000))
+    os.close(reader)
+    os.close(writer)
+    # A child begins with all that its parent holds, which is not what the parent once held.
+    assert 64 * MIB < peak < memory.resident_bytes() + 150 * MIB
+
+
+@linux
 def test_a_program_started_by_a_large_process_measures_itself() -> None:
     """The kernel carries the starter's peak over ``execve`` into ``getrusage``."""
     program = """

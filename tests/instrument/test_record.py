@@ -85,7 +85,7 @@ class Odd:
     [math.nan, math.inf, 10**400, b"\xff", Odd(), {1: {2: Odd()}}, "\ud800", {"\ud800": 1}, {3}],
 )
 def test_any_argument_can_be_recorded(argument: object) -> None:
-    job = execution(arguments=lambda: ((argument,), {"password": "hunter2"}))
+    job = execution(arguments=lambda: ((argument,), {"password": "hunter2"}, None))
     found = decoded(record.beginning(job, -1.0), None, record.arguments(job, SETTINGS))
     assert found["arguments"]["kwargs"] == {"password": "[redacted]"}
     json.dumps(found, allow_nan=False)

@@ -60,14 +60,26 @@ def test_with_final_ones_only_the_oldest_goes_and_a_newcomer_that_is_not_final_f
 
 
 def test_the_bound_in_bytes_counts_bodies_and_messages() -> None:
-    item = transition(1, body=bytes(3000), message=bytes(1000))
-    assert size_of(item) == OVERHEAD_BYTES + 4000
+    assert size_of(transition(1, body=bytes(3000), message=bytes(1000))) == OVERHEAD_BYTES + 4000
+    item = transition(1, body=bytes(4000))
     buffer = Buffer(max_bytes=10 * size_of(item))
     for _ in range(25):
         buffer.add(item)
     assert len(buffer) == 10
     assert buffer.bytes == 10 * size_of(item)
     assert buffer.dropped == {"overflow": 15}
+
+
+def test_messages_have_half_of_the_room_and_cost_no_item_its_place() -> None:
+    item = transition(1, "failed", message=bytes(4000))
+    buffer = Buffer(max_bytes=10 * size_of(item))
+    for _ in range(10):
+        buffer.add(item)
+    items = everything(buffer)
+    assert [len(one.message) for one in items if isinstance(one, Transition)] == (
+        [4000] * 5 + [0] * 5
+    )
+    assert buffer.dropped == {"message": 5}
 
 
 def test_the_size_taken_for_an_item_is_what_it_occupies() -> None:

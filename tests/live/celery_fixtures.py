@@ -21,7 +21,7 @@ APP = "tests.live.apps.celery_app"
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], why: str, seconds: float = 30) -> T:
+def wait_for(what: Callable[[], T], why: str, seconds: float = 60) -> T:
     """What becomes true within the deadline."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -127,15 +127,23 @@ def command(server: RedisServer, body: str, *, name: str = "data:process", **env
 class Run:
     """What the store holds of one command run."""
 
-    def __init__(self, server: RedisServer, process_id: str, *, name: str = "data:process") -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        process_id: str,
+        *,
+        name: str = "data:process",
+        prefix: str = "jobmon:",
+    ) -> None:
         self.server = server
+        self.prefix = prefix
         self.process_id = process_id
         self.name = name
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Records by job id, which each has as ``id`` too."""
         with self.server.client() as client:
-            stored = client.hgetall(f"jobmon:command:{self.process_id}:jobs")
+            stored = client.hgetall(f"{self.prefix}command:{self.process_id}:jobs")
         return {
             key.decode(): {**json.loads(value), "id": key.decode()} for key, value in stored.items()
         }
@@ -152,24 +160,24 @@ class Run:
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Records of a job's earlier attempts, oldest first."""
         with self.server.client() as client:
-            stored = client.hgetall(f"jobmon:command:{self.process_id}:attempts")
+            stored = client.hgetall(f"{self.prefix}command:{self.process_id}:attempts")
         found = [json.loads(value) for key, value in stored.items() if job_id in key.decode()]
         return sorted(found, key=lambda record: record["attempt"])
 
     def counters(self) -> dict[str, str]:
         """The run's hash."""
         with self.server.client() as client:
-            stored = client.hgetall(f"jobmon:command:metrics:{self.name}:{self.process_id}")
+            stored = client.hgetall(f"{self.prefix}command:metrics:{self.name}:{self.process_id}")
         return {key.decode(): value.decode() for key, value in stored.items()}
 
-    def ended(self, number: int, seconds: float = 30) -> dict[str, dict[str, Any]]:
+    def ended(self, number: int, seconds: float = 60) -> dict[str, dict[str, Any]]:
         """Records once so many jobs, and no others, have ended."""
         return self.reached(
             number, {"completed", "failed", "lost", "revoked"}, f"{number} jobs ended", seconds
         )
 
     def reached(
-        self, number: int, statuses: set[str], why: str = "", seconds: float = 30
+        self, number: int, statuses: set[str], why: str = "", seconds: float = 60
     ) -> dict[str, dict[str, Any]]:
         """Records once there are so many and all have one of these statuses."""
 
@@ -201,7 +209,7 @@ class Run:
         }
         counted = {name: int(counters.get(name, 0)) for name in expected}
         assert counted == expected
-        ended = [job for job in jobs if job["status"] in ("completed", "failed", "revoked")]
+        ended = [job for job in jobs if job["status"] in ("completed", "failed", "retrying")]
         total = sum(job.get("execution_time", 0.0) for job in ended)
         assert abs(float(counters.get("total_job_time", 0)) - total) < 1e-5 * (len(statuses) + 1)
 
@@ -219,3 +227,43 @@ class Signals:
     def go(self, name: str) -> None:
         """Let it go on."""
         self._client.set(f"go:{name}", 1, ex=60)
+
+
+class Producer:
+    """A process that publishes, kept open for many programs."""
+
+    def __init__(self, server: RedisServer, jobs: str = APP, **env: str) -> None:
+        self._server = server
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.live.apps.producer", jobs],
+            cwd=ROOT,
+            env=environment(server, **env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, program: str) -> Any:
+        """Run a program; returns what it assigned to ``said``."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(textwrap.dedent(program)) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert "raised" not in answer, answer["raised"]
+        return answer["said"]
+
+    def command(self, body: str, say: str = "None") -> tuple[Run, Any]:
+        """Run a command that publishes; returns its run and what an expression says."""
+        program = "with jobmon.command('data:process') as run:\n"
+        program += textwrap.indent(textwrap.dedent(body).strip(), "    ")
+        process_id, said = self.run(f"{program}\nsaid = [run.id, {say}]")
+        return Run(self._server, process_id), said
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()

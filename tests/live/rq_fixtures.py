@@ -14,12 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import rq
 import rq.worker
 
 from tests.conftest import RedisServer
-from tests.live.celery_fixtures import ROOT, Run, Signals, environment, wait_for
+from tests.live.celery_fixtures import ROOT, Producer, Run, Signals, environment, wait_for
 
-__all__ = ["Run", "Signals", "Worker", "command", "environment", "produce", "rq_worker", "wait_for"]
+__all__ = [
+    "Producer",
+    "Run",
+    "Signals",
+    "Worker",
+    "command",
+    "environment",
+    "produce",
+    "rq_worker",
+    "wait_for",
+]
 
 JOBS = "tests.live.apps.rq_jobs"
 SETTINGS = "tests.live.apps.rq_settings"
@@ -30,6 +41,8 @@ CLASSES = {
 }
 if not hasattr(rq.worker, "SpawnWorker"):
     del CLASSES["spawn"]  # new in RQ 2.2
+VERSION = tuple(int(part) for part in rq.__version__.split(".")[:2])
+"""Of this RQ, as far as features go."""
 FORKING = [kind for kind in CLASSES if kind != "simple"]
 RETURNED_RETRIES = hasattr(rq.worker.Worker, "handle_job_retry")
 """Whether this RQ takes a returned ``Retry`` for one."""
@@ -55,6 +68,17 @@ class Worker:
             self.process.wait(seconds)
         return time.monotonic() - began
 
+    def stop_cold(self) -> None:
+        """End it with a cold shutdown, which kills its horse or breaks off its job."""
+
+        # RQ takes two signals within a second for one; a third would break off what it does last.
+        def heard() -> bool:
+            if self.process.poll() is None and "old shut down" not in self.log:
+                self.process.send_signal(signal.SIGTERM)
+            return self.process.poll() is not None
+
+        wait_for(heard, "cold shutdown")
+
     def wait(self, seconds: float = 60) -> None:
         """Wait until it has ended by itself."""
         self.process.wait(seconds)
@@ -67,6 +91,7 @@ def rq_worker(
     folder: Path,
     *options: str,
     kind: str = "fork",
+    queue: str = "work",
     ready: bool = True,
     **env: str,
 ) -> Iterator[Worker]:
@@ -76,15 +101,17 @@ def rq_worker(
         server: Broker and state store.
         folder: For its log.
         options: Of ``rq worker``.
-        kind: One of :data:`CLASSES`.
+        kind: One of :data:`CLASSES`, or a class's dotted name.
+        queue: Which it listens to.
         ready: Wait until it listens.
         env: Added to its environment.
     """
     log = folder / "worker.log"
-    arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", SETTINGS, "-w", CLASSES[kind]]
+    worker_class = CLASSES.get(kind, kind)
+    arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", SETTINGS, "-w", worker_class]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*arguments, *options, "work"],
+            [*arguments, *options, queue],
             cwd=ROOT,
             env=environment(server, **env),
             stdout=output,

@@ -13,8 +13,11 @@ from tests.live.celery_fixtures import Run, Signals, Worker, celery_worker, comm
 
 pytestmark = pytest.mark.live
 
+SHARED = ("threads", "gevent", "eventlet")
+"""Pools whose tasks share one process."""
 
-@pytest.fixture(scope="module", params=["prefork", "solo", "threads"])
+
+@pytest.fixture(scope="module", params=["prefork", "solo", "threads", "gevent", "eventlet"])
 def pool(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -38,7 +41,7 @@ def run(worker: Worker, redis_server: RedisServer) -> Run:
         """
         add.delay(1, 2)
         add.apply_async((1,), countdown=0.5)
-        fail.delay("no")
+        fail.delay("no", "hunter2")
         flaky.delay(2)
         retry_quietly.delay()
         replaced.delay()
@@ -50,7 +53,7 @@ def run(worker: Worker, redis_server: RedisServer) -> Run:
         """,
     )
     found = Run(redis_server, process_id)
-    found.ended(14)
+    found.ended(15)
     return found
 
 
@@ -63,7 +66,7 @@ def test_every_job_is_under_the_command_and_counted(run: Run) -> None:
 @pytest.mark.parametrize(
     ("task", "outcomes"),
     [
-        ("add", ["completed"] * 3),
+        ("add", ["completed"] * 4),
         ("fail", ["failed"]),
         ("flaky", ["completed"]),
         ("retry_quietly", ["completed"]),
@@ -86,7 +89,7 @@ def test_a_record_says_where_and_when_the_job_ran(run: Run, pool: str) -> None:
     waited = job["started_at"] - job["enqueued_at"]
     assert job["queue_time"] == pytest.approx(waited, abs=1e-5)
     assert 0 < job["execution_time"] <= job["finished_at"] - job["started_at"] + 0.001
-    if pool == "threads":
+    if pool in SHARED:
         assert "memory_usage" not in job
         assert run.counters()["peak_memory"] == "0"
     else:
@@ -95,9 +98,9 @@ def test_a_record_says_where_and_when_the_job_ran(run: Run, pool: str) -> None:
 
 
 def test_peak_memory_is_the_jobs_own(run: Run, pool: str) -> None:
-    if pool != "threads":
+    if pool not in SHARED:
         (large,) = run.named("allocate")
-        others = [job["memory_usage"] for job in run.named("add")]
+        others = [job["memory_usage"] for job in run.named("add") if "memory_usage" in job]
         assert large["memory_usage"] - max(others) > 32 << 20, others
 
 
@@ -106,7 +109,7 @@ def test_a_failure_keeps_its_frames_and_arguments(run: Run) -> None:
     assert job["error"]["class"] == "ValueError"
     assert job["error"]["message"] == "no"
     assert [frame["function"] for frame in job["error"]["frames"]] == ["_one", "_two", "_three"]
-    assert job["arguments"] == {"args": ["no"], "kwargs": {}}
+    assert job["arguments"] == {"args": ["no", "[redacted]"], "kwargs": {}}
 
 
 def test_an_engine_retry_is_a_further_attempt(run: Run) -> None:
@@ -149,14 +152,23 @@ def test_a_nested_job_knows_its_parent_and_root(run: Run) -> None:
 
 def test_an_inline_call_publishes_for_the_job_that_makes_it(run: Run) -> None:
     (inline,) = run.named("nest_inline")
-    (published,) = [job for job in run.jobs().values() if job.get("parent_id") == inline["id"]]
-    assert published["class"].endswith(".nest")
+    children = [job for job in run.jobs().values() if job.get("parent_id") == inline["id"]]
+    (published,) = [job for job in children if job["class"].endswith(".nest")]
+    assert published["queue"] == "celery"
+
+
+def test_an_eager_job_runs_in_the_worker_of_the_job_that_calls_it(run: Run) -> None:
+    (inline,) = run.named("nest_inline")
+    (eager,) = [job for job in run.named("add") if job.get("parent_id") == inline["id"]]
+    assert eager["worker"] == inline["worker"]
+    assert inline["started_at"] < eager["started_at"] < eager["finished_at"] < inline["finished_at"]
+    assert "memory_usage" not in eager
 
 
 def test_a_thread_that_a_job_starts_publishes_for_it(
     worker: Worker, redis_server: RedisServer, pool: str
 ) -> None:
-    if pool == "threads":
+    if pool in SHARED:
         return  # several jobs share the process: nobody can tell whose thread it is
     run = Run(redis_server, command(redis_server, "nest_in_thread.delay()"))
     run.ended(2)
@@ -191,6 +203,19 @@ def test_a_job_is_pending_then_processing_then_completed(
     assert done["queue_time"] > 0
     run.check_counters()
     behind.check_counters()
+
+
+def test_what_is_no_exception_ends_its_job(
+    worker: Worker, redis_server: RedisServer, pool: str
+) -> None:
+    if pool == "solo":
+        return  # it ends the whole worker
+    run = Run(redis_server, command(redis_server, "be_cancelled.delay()"))
+    (job,) = run.ended(1).values()
+    assert job["outcome"] == "failed"
+    assert job["error"]["class"].endswith("CancelledError")
+    run.check_counters()
+    assert worker.process.poll() is None
 
 
 @pytest.mark.parametrize("protocol", ["1", "2"])

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.live
 def bare(store: RedisServer, program: str, **env: str) -> Any:
     """Run a program without jobmon that has RQ's ``queue``; what it prints is JSON."""
     text = f"""
-import json
+import json, sys
 from redis import Redis
 from rq import Queue, Retry, SimpleWorker
 connection = Redis(port={store.port}, db=1)
@@ -49,46 +49,67 @@ def field(store: RedisServer, job_id: str) -> JobContext:
 
 
 METHODS = """
-from rq import registry, worker
-from rq.job import Job
-from rq.queue import Queue
-def methods():
-    classes = [Job, Queue, *vars(registry).values(), *vars(worker).values()]
-    classes = {owner for c in classes if isinstance(c, type) for owner in c.__mro__}
-    return {(c, name): value for c in classes for name, value in vars(c).items() if callable(value)
-            or isinstance(value, classmethod)}
+import importlib, pkgutil, warnings
+warnings.simplefilter("ignore")
+import rq
+for module in pkgutil.walk_packages(rq.__path__, "rq."):
+    importlib.import_module(module.name)
+class Mine(SimpleWorker):
+    def perform_job(self, *args, **kwargs):
+        return super().perform_job(*args, **kwargs)
+def attributes():
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "rq"]
+    found = {(m.__name__, name): value for m in modules for name, value in vars(m).items()
+             if name[:2] != "__"}
+    classes = {c for c in [*found.values(), Mine] if isinstance(c, type)}
+    owners = {owner for c in classes for owner in c.__mro__ if owner is not object}
+    return found | {(c.__qualname__, c, name): value for c in owners
+                    for name, value in vars(c).items() if name[:2] != "__"}
+def differ(one, other):
+    assert one.keys() == other.keys(), one.keys() ^ other.keys()
+    return {(name[0], name[-1]) for name in one if one[name] is not other[name]}
 """
 
 
-def test_uninstall_gives_every_method_back(store: RedisServer) -> None:
+def test_uninstrument_gives_every_attribute_back(store: RedisServer) -> None:
+    """However often it was switched on, and whatever a worker at work had hooked besides."""
     bare(
         store,
         METHODS
         + """
-        before = methods()
-        import jobmon
-        from jobmon.instrument import rq
-        jobmon.instrument()
-        changed = {name for (_, name), value in methods().items() if before[_, name] is not value}
-        assert {"create", "_enqueue_job", "perform_job"} <= changed, changed
-        rq.uninstall()
-        assert methods() == before
-        rq.install()
-        assert {n for (_, n), value in methods().items() if before[_, n] is not value} == changed
-        """.replace("\n        ", "\n"),
+before = attributes()
+import jobmon
+jobmon.instrument()
+once = attributes()
+hooked = {name for _, name in differ(before, once)}
+assert {"create", "_enqueue_job", "perform_job", "cleanup"} <= hooked, hooked
+jobmon.instrument()
+assert not differ(once, attributes())
+queue.enqueue("operator.add", 1, 2)
+Mine([queue], connection=connection).work(burst=True, logging_level="CRITICAL")
+assert vars(Mine)["perform_job"] is not before["Mine", Mine, "perform_job"]
+jobmon.uninstrument()
+assert not differ(before, attributes()), differ(before, attributes())
+jobmon.instrument()
+assert differ(before, attributes()) == differ(before, once)
+jobmon.uninstrument()
+jobmon.uninstrument()
+assert not differ(before, attributes())
+""",
     )
 
 
-def test_nothing_is_patched_where_jobs_are_not_wanted(store: RedisServer) -> None:
+def test_only_schedulers_are_patched_where_jobs_are_not_wanted(store: RedisServer) -> None:
     bare(
         store,
         METHODS
         + """
-        before = methods()
-        import jobmon
-        jobmon.instrument()
-        assert methods() == before
-        """.replace("\n        ", "\n"),
+before = attributes()
+import jobmon
+jobmon.instrument()
+hooked = {owner for owner, _ in differ(before, attributes())}
+assert hooked <= {"CronScheduler", "CronJob", "RQScheduler"}, hooked
+""",
         JOB_MONITOR_MONITORING_JOB_CORRELATION_ENABLED="false",
     )
 

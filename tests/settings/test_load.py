@@ -135,12 +135,11 @@ def test_a_key_that_no_code_reads_yet_is_refused(tmp_path: Path, name: str) -> N
 
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest() -> None:
-    environ = {"JOB_MONITOR_REDS_URL": "x", "JOB_MONITOR_SYNC_ENABLED": "1", "OTHER": "1"}
+    environ = {"JOB_MONITOR_REDS_URL": "x", "JOB_MONITOR_UI_ENABLED": "1", "OTHER": "1"}
     assert load(environ=environ).warnings == (
         "JOB_MONITOR_REDS_URL is ignored: jobmon knows no such variable; "
         "did you mean JOB_MONITOR_REDIS_URL?",
-        "JOB_MONITOR_SYNC_ENABLED is ignored: sync.enabled is not supported by this version of "
-        "jobmon",
+        "JOB_MONITOR_UI_ENABLED is ignored: ui.enabled is not supported by this version of jobmon",
     )
 
 
@@ -167,6 +166,7 @@ SECRET_KEYS = [key for key in KEYS.values() if key.secret]
 SECRET_VALUES = {
     "redis.url": f"redis://user:{SECRET}@cache:6379/1?password={SECRET}",
     "redis.password": SECRET,
+    "database.url": f"postgresql://user:{SECRET}@db/shop?password={SECRET}",
     "auth.tokens": f"grafana:read:sha256:{'ab' * 32}",
 }
 
@@ -203,6 +203,15 @@ def test_a_refused_secret_is_not_repeated(key: object, value: object) -> None:
 def test_redis_url_shows_where_it_leads() -> None:
     shown = {row.key: row.value for row in explain(load({"redis.url": SECRET_VALUES["redis.url"]}))}
     assert shown["redis.url"] == "redis://********@cache:6379/1?********"
+
+
+def test_the_database_url_shows_where_it_leads() -> None:
+    address = SECRET_VALUES["database.url"]
+    shown = {row.key: row.value for row in explain(load({"database.url": address}))}
+    assert shown["database.url"] == "postgresql://********@db/shop?********"
+    for file in ("sqlite:///jobmon.db", "sqlite:////var/lib/jobmon.db"):
+        shown = {row.key: row.value for row in explain(load({"database.url": file}))}
+        assert shown["database.url"] == file
 
 
 def test_a_value_beside_its_file_is_ambiguous(tmp_path: Path) -> None:

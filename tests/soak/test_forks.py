@@ -16,8 +16,10 @@ import pytest
 
 from tests.conftest import RedisServer
 from tests.instrument.samples import transition
+from tests.soak.conftest import Told
+from tests.soak.page import FULL
 
-FORKS = 50_000 if os.environ.get("JOBMON_SOAK") == "1" else 2_500
+FORKS = 50_000 if FULL else 2_500
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.soak, pytest.mark.live]
@@ -55,12 +57,14 @@ def load(url: str, forks: int, *options: str) -> dict[str, object]:
         check=True,
     )
     result: dict[str, object] = json.loads(done.stdout)
-    print(result)
     return result
 
 
-def test_children_that_hand_over_never_hang_and_lose_nothing(store: RedisServer) -> None:
+def test_children_that_hand_over_never_hang_and_lose_nothing(
+    store: RedisServer, told: Told
+) -> None:
     result = load(store.url, FORKS, "--handover")
+    told(**result)
     assert result["hung"] == 0
     assert result["flushed"] is True
     assert result["dropped"] == {}
@@ -68,9 +72,10 @@ def test_children_that_hand_over_never_hang_and_lose_nothing(store: RedisServer)
     assert result["written"] == 3 * FORKS + int(str(result["background"]))
 
 
-def test_children_that_write_themselves_never_hang(store: RedisServer) -> None:
+def test_children_that_write_themselves_never_hang(store: RedisServer, told: Told) -> None:
     forks = FORKS // 10
     result = load(store.url, forks)
+    told(**result)
     assert result["hung"] == 0
     assert result["flushed"] is True
     assert result["dropped"] == {}
@@ -81,10 +86,11 @@ def test_children_that_write_themselves_never_hang(store: RedisServer) -> None:
 
 
 def test_forks_beside_a_flusher_that_waits_for_a_stopped_store_never_hang(
-    own_redis_server: RedisServer,
+    own_redis_server: RedisServer, told: Told
 ) -> None:
     with stuttering(own_redis_server):
         result = load(own_redis_server.url, FORKS // 5, "--handover")
+    told(**result)
     assert result["hung"] == 0
     assert result["received"] == 2 * (FORKS // 5)
     assert set(result["dropped"]) <= {"overflow"}  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -46,6 +46,8 @@ class Job:
     """By attempt."""
     seen: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     peak: int = 0
+    extended_ms: int = 0
+    """Until when it was made to live, if it has no run."""
 
     @property
     def record(self) -> Transition:
@@ -61,10 +63,13 @@ class Run:
     exists: bool = False
     partial: bool = False
     drain_counted: bool = False
-    to_drain: bool = False
-    """Its end with all its jobs is not synced."""
-    unsynced: set[str] = field(default_factory=set)
-    unsynced_run: bool = False
+    was_drained: bool = False
+    unsynced: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Jobs by the call that changed them."""
+    changed: int = 0
+    """The last call that changed it."""
+    extended_ms: int = 0
+    """Until when it was made to live."""
     last_end_ms: int = 0
     latest_ready_ms: int = 0
 
@@ -97,17 +102,32 @@ class Reference:
     latest: dict[tuple[str, str], int] = field(default_factory=dict)
     running: dict[str, bytes] = field(default_factory=dict)
     finished: dict[str, bytes] = field(default_factory=dict)
+    beating: set[str] = field(default_factory=set)
     results: Counter[str] = field(default_factory=Counter)
     gone: set[str] = field(default_factory=set)
     """Process ids whose keys expired once."""
+    commands: dict[str, str] = field(default_factory=dict)
+    """Of the runs."""
+    calls: int = 0
+    versions: dict[int, int] = field(default_factory=dict)
+    """By call, as the script gave them."""
+    marks: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    """Unsynced runs, and jobs without one, by the call that marked them."""
+    synced: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    """What cleanup knows, by the call that had marked it."""
+    drained: dict[str, int] = field(default_factory=dict)
+    failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Jobs whose place among the failed ones is to be told, by the call that changed it."""
 
     def apply(self, batch: list[Transition | RunTransition], now_ms: int) -> Counter[str]:
         """Apply a batch; the counts of what became of it."""
         self.results = Counter()
+        self.calls += 1
         changed: set[str] = set()
         for item in batch:
+            self.commands[item.process_id] = item.command
             if isinstance(item, RunTransition):
-                if self._apply_run(item):
+                if self._apply_run(item, now_ms):
                     changed.add(item.process_id)
             elif self._apply_job(item, now_ms):
                 changed.add(item.process_id)
@@ -116,7 +136,13 @@ class Reference:
             if not run.exists:
                 run.exists = True
                 run.partial = run.start is None
-            run.to_drain = run.drained
+            run.changed = self.calls
+            run.extended_ms = 0
+            if run.drained:
+                self.drained[pid] = self.calls
+            elif run.was_drained:
+                self.drained.pop(pid, None)
+            run.was_drained = run.drained
             if run.drained and run.end and not run.drain_counted and run.end.status != "lost":
                 run.drain_counted = True
                 drained_ms = max(run.end.at_ms, run.last_end_ms)
@@ -126,26 +152,47 @@ class Reference:
                 )
         return self.results
 
-    def _apply_run(self, item: RunTransition) -> bool:
+    def _apply_run(self, item: RunTransition, now_ms: int) -> bool:
         run = self.runs.setdefault(item.process_id, Run(item.command))
         pid, command = item.process_id, item.command
-        if item.status == "running":
-            if run.start is not None:
+        if item.status in ("running", "sent"):
+            alive = (
+                item.beats
+                and run.end is not None
+                and run.end.status == "lost"
+                and item.at_ms + item.duration_us // 1000 > run.end.at_ms
+            )
+            again = run.start is not None and (
+                item.status == "sent" or run.start.status == "running"
+            )
+            if again and not alive:
                 self.results["ignored"] += 1
                 return False
+            if alive:
+                run.end = None
+                self.marks[pid, None] = self.calls
+                self.finished.pop(pid, None)
+                self.command_totals[command, "runs_lost_corrected"] += 1
             run.start = item
             run.partial = False
-            if run.end is None:
+            if run.end is not None:
+                self.marks[pid, None] = self.calls
+            else:
                 self.running[pid] = item.body
-            self._latest(command, "last_start", item.at_ms)
+                if item.beats:
+                    self.beating.add(pid)
+            if item.status == "running":
+                self._latest(command, "last_start", item.at_ms)
         else:
             correction = run.end is not None and run.end.status == "lost" != item.status
-            if run.end is not None and not correction:
+            too_early = item.status == "lost" and pid in self.beating and item.at_ms < now_ms
+            if (run.end is not None and not correction) or too_early:
                 self.results["ignored"] += 1
                 return False
             run.end = item
-            run.unsynced_run = True
+            self.marks[pid, None] = self.calls
             self.running.pop(pid, None)
+            self.beating.discard(pid)
             self.finished[pid] = item.body
             self.command_totals[command, f"runs:{item.outcome}"] += 1
             if correction:
@@ -192,13 +239,14 @@ class Reference:
             self._count(item, bits, job.seen[item.attempt])
         else:
             bits = 0
+        shown = run is not None and item.peak_memory_bytes > job.peak
         changed = bits != 0 or item.peak_memory_bytes > job.peak
         job.seen[item.attempt] |= bits
         job.peak = max(job.peak, item.peak_memory_bytes)
         best = job.best.get(item.attempt)
         if (best is None or key_of(item) > key_of(best)) and back <= 20:
             job.best[item.attempt] = item
-            changed = True
+            changed = shown = True
         ended = (*FINAL, Status.LOST)
         if run is not None and item.status in ended:
             run.last_end_ms = max(run.last_end_ms, item.at_ms)
@@ -208,14 +256,28 @@ class Reference:
             self.results["stale"] += 1
         else:
             self.results["late" if changed else "ignored"] += 1
-        if not replaces or run is None:
+        if not replaces:
+            if shown and old is not None and old.status in ended:
+                self._mark(item, run)
             return False
-        if item.status in ended or (old is not None and old.status in ended):
-            run.unsynced.add(item.job_id)
-            run.unsynced_run = True
+        was = old.status if old is not None else ""
+        if item.status in FAILING or was in FAILING:
+            self.failures[item.process_id, item.job_id] = self.calls
+        if run is None:
+            job.extended_ms = 0
+            if item.status in ended or was in ended:
+                self._mark(item, run)
+            return False
+        if item.status in ended or was in ended:
+            self._mark(item, run)
         if item.status in (Status.PENDING, Status.RETRYING) and item.at_ms > now_ms:
             run.latest_ready_ms = max(run.latest_ready_ms, item.at_ms)
         return True
+
+    def _mark(self, item: Transition, run: Run | None) -> None:
+        self.marks[item.process_id, None if run else item.job_id] = self.calls
+        if run:
+            run.unsynced[self.calls].add(item.job_id)
 
     def _count(self, item: Transition, bits: int, seen: int) -> None:
         labels = f"{item.engine}\x1f{item.queue}\x1f{item.job_name}"
@@ -256,11 +318,70 @@ class Reference:
         self.trees.pop(process_id, None)
         self.gone.add(process_id)
 
-    def sync(self, process_id: str) -> None:
-        """The history has all of a run."""
-        if run := self.runs.get(process_id):
-            run.unsynced.clear()
-            run.unsynced_run = run.to_drain = False
+    def read(self, process_id: str, limit: int) -> list[Held]:
+        """What a sync reads of a run or a tree."""
+        held: list[Held] = []
+        for (owner, job_id), marked in self.marks.items():
+            if owner != process_id:
+                continue
+            ids: set[str] = set()
+            up_to, more = 0, False
+            run = self.runs.get(owner)
+            for call, some in (run.unsynced if run and job_id is None else {}).items():
+                if len(ids) >= limit:
+                    more = True
+                    break
+                ids |= some
+                up_to = call
+            held.append(Held((owner, job_id), marked, ids, up_to, more))
+        return held
+
+    def clear(self, held: list[Held]) -> None:
+        """The history has what was read."""
+        for (owner, job_id), marked, _, up_to, more in held:
+            run = self.runs.get(owner) if job_id is None else None
+            if run:
+                for call in [one for one in run.unsynced if one <= up_to]:
+                    del run.unsynced[call]
+            if more or (run and run.unsynced) or self.marks.get((owner, job_id)) != marked:
+                continue
+            del self.marks[owner, job_id]
+            if job_id is None:
+                self.drained.pop(owner, None)
+            if (run and run.exists) or job_id in self.trees.get(owner, ()):
+                self.synced[owner, job_id] = marked
+
+    def remove(self) -> int:
+        """Cleanup of all that is done; how many records of jobs that takes away."""
+        removed = 0
+        for (owner, job_id), marked in list(self.synced.items()):
+            if min(self.failures.values(), default=self.calls + 1) <= marked:
+                continue
+            del self.synced[owner, job_id]
+            if (owner, job_id) in self.marks:
+                continue
+            if job_id is None:
+                run = self.runs.get(owner)
+                if run and run.drained and run.changed <= marked:
+                    removed += len(run.jobs)
+                    self.expire(owner)
+                continue
+            job = self.trees.get(owner, {}).get(job_id)
+            if job and job.record.status in (*FINAL, Status.LOST):
+                removed += 1
+                self.gone.add(owner)
+                del self.trees[owner][job_id]
+        return removed
+
+
+class Held(NamedTuple):
+    """What a sync has read and not cleared."""
+
+    mark: tuple[str, str | None]
+    marked: int
+    ids: set[str]
+    up_to: int
+    more: bool
 
 
 def values(client: Any) -> dict[str, Any]:
@@ -377,15 +498,16 @@ def check(reference: Reference, found: Snapshot) -> None:
         ], (member, raw, job)
         own = series[f"{record.engine}\x1f{record.queue}\x1f{record.job_name}"]
         assert head[7].decode() == own
+        failed = (keys.failed, keys.failed_in(own))
         where = {
-            Status.PENDING: keys.pending(own),
-            Status.RETRYING: keys.pending(own),
-            Status.PROCESSING: keys.processing(own),
-            Status.FAILED: keys.failed,
-            Status.LOST: keys.failed,
-        }.get(Status(record.status))
-        places[member] = {where: record.at_ms} if where else {}
-        own_indexes[member] = {keys.failed, keys.pending(own), keys.processing(own)}
+            Status.PENDING: (keys.pending(own),),
+            Status.RETRYING: (keys.pending(own),),
+            Status.PROCESSING: (keys.processing(own),),
+            Status.FAILED: failed,
+            Status.LOST: failed,
+        }.get(Status(record.status), ())
+        places[member] = dict.fromkeys(where, record.at_ms)
+        own_indexes[member] = {*failed, keys.pending(own), keys.processing(own)}
 
     def check_attempts(job_id: str, job: Job, raw: dict[bytes, bytes]) -> set[str]:
         current = job.record.attempt
@@ -424,14 +546,15 @@ def check(reference: Reference, found: Snapshot) -> None:
             last = version
             ids |= {one.decode() for one in queued[:count]}
             del queued[:count]
-        assert ids == run.unsynced
+        assert ids == set().union(*run.unsynced.values())
         alive = {metrics}
         alive |= {own.jobs} if run.jobs else set()
         alive |= {own.attempts} if kept else set()
         alive |= {own.unsynced} if ids else set()
         expected_keys |= alive
         assert ("partial" in fields) == run.partial
-        assert ("started" in fields) == (run.start is not None)
+        started = {None: None, "sent": "sent", "running": "1"}
+        assert fields.get("started") == started[run.start.status if run.start else None]
         assert ("finished" in fields) == (run.end is not None)
         if run.end is not None:
             assert fields["status"] == run.end.status
@@ -446,17 +569,12 @@ def check(reference: Reference, found: Snapshot) -> None:
         expires = changed_ms + ttl * 1000
         if run.open:
             expires = max(expires, run.latest_ready_ms + settings.tracking_ttl * 1000)
+        expires = max(expires, run.extended_ms)
         assert len({found[name][1] for name in alive}) == 1, (process_id, alive)
         assert abs(found[metrics][1] - expires) < 50, (process_id, found[metrics][1] - expires)
-        unsynced = {m.decode(): s for m, s in value(keys.unsynced, [])}
-        assert process_id in unsynced or not run.unsynced_run
-        assert process_id in reference.gone or (process_id in unsynced) == run.unsynced_run
         open_runs = {m.decode(): int(s) for m, s in value(keys.open_runs, [])}
         assert (metrics in open_runs) == (run.open > 0)
         assert abs(open_runs.get(metrics, expires) - expires) < 50
-        drained = {m.decode() for m, _ in value(keys.drained, [])}
-        assert process_id in drained or not run.to_drain
-        assert process_id in reference.gone or (process_id in drained) == run.to_drain
 
     for root, jobs in reference.trees.items():
         members = {one.decode() for one in value(keys.of(root).manual, set())}
@@ -479,6 +597,7 @@ def check(reference: Reference, found: Snapshot) -> None:
             expires = int(float(fields[b"last_update"]) * 1000) + ttl * 1000
             if record.status in (Status.PENDING, Status.RETRYING):
                 expires = max(expires, record.at_ms + ttl * 1000)
+            expires = max(expires, job.extended_ms)
             instant = found[keys.job(job_id)][1]
             assert abs(instant - expires) < 50, (job_id, instant - expires)
             if kept:
@@ -490,7 +609,8 @@ def check(reference: Reference, found: Snapshot) -> None:
             assert found[keys.of(root).manual][1] >= latest - 50
 
     actual: dict[str, dict[str, int]] = defaultdict(dict)
-    indexes = [name for name in found if name.startswith((keys.pending(""), keys.processing("")))]
+    kinds = (keys.pending(""), keys.processing(""), keys.failed_in(""))
+    indexes = [name for name in found if name.startswith(kinds)]
     for name in (*indexes, keys.failed):
         for member, score in value(name, []):
             actual[member.decode()][name] = int(score)
@@ -503,6 +623,23 @@ def check(reference: Reference, found: Snapshot) -> None:
     for member in actual:
         assert member.split("/")[0] in reference.gone, f"{member} has no record"
 
+    def member(mark: tuple[str, str | None]) -> str:
+        owner, job_id = mark
+        if job_id is None:
+            return keys.of(owner).metrics(reference.commands[owner])
+        return f"{owner}/{job_id}"
+
+    def marked(name: str) -> dict[str, int]:
+        return {one.decode(): int(score) for one, score in value(name, [])}
+
+    versions = reference.versions
+    assert marked(keys.unsynced) == {member(m): versions[at] for m, at in reference.marks.items()}
+    assert marked(keys.synced) == {member(m): versions[at] for m, at in reference.synced.items()}
+    assert marked(keys.drained) == {pid: versions[at] for pid, at in reference.drained.items()}
+    assert marked(keys.failures) == {
+        f"{owner}/{job}": versions[at] for (owner, job), at in reference.failures.items()
+    }
+
     def totals(name: str, numbers: dict[str, str]) -> dict[tuple[str, str], int]:
         label_of = {own: label for label, own in numbers.items()}
         split = {k.decode().partition(":")[::2]: int(v) for k, v in value(name).items()}
@@ -514,14 +651,16 @@ def check(reference: Reference, found: Snapshot) -> None:
     )
     assert value(keys.running) == {k.encode(): v for k, v in reference.running.items()}
     assert value(keys.finished) == {k.encode(): v for k, v in reference.finished.items()}
+    assert {m.decode() for m, _ in value(keys.run_beats, [])} == reference.beating
     by_time = {m.decode() for m, _ in value(keys.finished_by_time, [])}
     assert by_time == set(reference.finished)
 
     forever = {
         *(keys.meta, keys.job_series, keys.command_series, keys.error_series, keys.job_names),
         *(keys.queues, keys.error_types, keys.job_totals, keys.command_totals),
-        *(keys.recorder_totals, keys.unsynced, keys.drained, keys.failed, keys.running),
-        *(keys.finished, keys.finished_by_time, keys.open_runs, *indexes),
+        *(keys.recorder_totals, keys.unsynced, keys.drained, keys.failures, keys.failed),
+        *(keys.synced, keys.running, keys.finished, keys.finished_by_time, keys.open_runs),
+        *(keys.run_beats, *indexes),
     }
     for name, (_, expires_ms) in found.items():
         if name in forever:
@@ -529,7 +668,7 @@ def check(reference: Reference, found: Snapshot) -> None:
         else:
             assert expires_ms > 0, name
             assert name in expected_keys or name.startswith(
-                (keys.newest_run(""), keys.message(""))
+                (keys.newest_run(""), keys.message(""), keys.lease(""))
             ), name
 
 

@@ -115,6 +115,7 @@ def test_old_entries_of_the_indexes_are_trimmed_and_counted(store: RedisServer) 
         client.zadd(KEYS.unsynced, {"old1": long_ago_ms * 1000, "old2": long_ago_ms * 1000})
         client.zadd(KEYS.drained, {"old1": long_ago_ms * 1000})
         client.zadd(KEYS.failed, {"old1/job": long_ago_ms})
+        client.zadd(KEYS.failures, {"old1/job": long_ago_ms * 1000})
         writer.apply(
             [
                 run_transition("p1", "running"),
@@ -122,10 +123,12 @@ def test_old_entries_of_the_indexes_are_trimmed_and_counted(store: RedisServer) 
                 run_transition("p1", "failed"),
             ]
         )
-        assert client.zrange(KEYS.unsynced, 0, -1) == [b"p1"]
+        assert client.zrange(KEYS.unsynced, 0, -1) == [METRICS.encode()]
         assert client.zrange(KEYS.drained, 0, -1) == [b"p1"]
         assert client.zrange(KEYS.failed, 0, -1) == [b"p1/a"]
-        assert reader.totals().expired_unsynced == 2
+        assert client.zrange(KEYS.failures, 0, -1) == [b"p1/a"]
+        assert reader.totals().sync.expired_unsynced == 2
+        assert client.hget(KEYS.recorder_totals, "expired_failures") == b"1"
 
 
 def test_jobs_whose_records_are_long_gone_leave_the_gauges(store: RedisServer) -> None:

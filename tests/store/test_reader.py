@@ -133,6 +133,24 @@ def test_queues_are_counted_by_state(store: RedisServer) -> None:
         assert "idle" not in reader.queue_counts()
 
 
+def test_every_failed_job_counts_until_it_runs_again_or_its_record_is_gone(
+    store: RedisServer,
+) -> None:
+    settings = Settings(failed_ttl=60)
+    with store.client() as client:
+        writer, reader = Writer(client, settings), Reader(client, settings)
+        now_ms = int(time.time() * 1000)
+        jobs = [
+            transition("p1", f"j{at}", Status.FAILED, at_ms=now_ms - 1000 * at) for at in range(90)
+        ]
+        writer.apply(jobs)
+        assert reader.queue_counts()["default"].failed in (59, 60)
+        writer.apply([transition("p1", "j0", Status.PENDING, attempt=2)])
+        assert reader.queue_counts()["default"].failed in (58, 59)
+        writer.apply([transition("p1", "e", Status.FAILED, queue="", at_ms=now_ms)])
+        assert "" not in reader.queue_counts()
+
+
 def test_running_jobs_are_counted_by_run(store: RedisServer) -> None:
     with store.client() as client:
         Writer(client, Settings()).apply(
@@ -191,7 +209,7 @@ def test_bad_entries_are_skipped_and_counted(store: RedisServer) -> None:
         assert reader.skipped == 2 * len(bad) + 1
         assert len(reader.failed_jobs()[0]) == 1
         assert reader.totals().lag == 0
-        assert reader.queue_counts()["default"] == QueueCounts()
+        assert reader.queue_counts()["default"] == QueueCounts(failed=1)
         assert reader.run_counters("p1", RUNS["p1"]) is not None
         client.hset(OWN.metrics(RUNS["p1"]), mapping={"job_count": "x", "total_job_time": "nan"})
         counters = reader.run_counters("p1", RUNS["p1"])

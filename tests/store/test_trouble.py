@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEYS = Keys("jobmon:")
 BATCH = [
-    run_transition("p1", "running"),
+    run_transition("p1", "running", beats=True),
     transition("p1", "a", Status.PENDING, stages=1),
     transition("p1", "b", Status.FAILED, error_type="KeyError"),
     transition("p1", "c", Status.PENDING, 1),
@@ -150,8 +150,14 @@ def test_a_wrong_password_is_trouble(own_server: RedisServer) -> None:
 FIXED = [
     *(KEYS.meta, KEYS.job_series, KEYS.command_series, KEYS.error_series, KEYS.job_names),
     *(KEYS.queues, KEYS.error_types, KEYS.job_totals, KEYS.command_totals, KEYS.recorder_totals),
-    *(KEYS.unsynced, KEYS.drained, KEYS.failed, KEYS.running, KEYS.finished),
-    *(KEYS.finished_by_time, KEYS.open_runs, KEYS.pending(1), KEYS.newest_run(RUNS["p1"])),
+    *(KEYS.unsynced, KEYS.drained, KEYS.failures, KEYS.failed, KEYS.running, KEYS.finished),
+    *(
+        KEYS.finished_by_time,
+        KEYS.open_runs,
+        KEYS.run_beats,
+        KEYS.pending(1),
+        KEYS.newest_run(RUNS["p1"]),
+    ),
 ]
 OWN = KEYS.of("p1")
 OF_RUN = [OWN.jobs, OWN.metrics(RUNS["p1"]), OWN.attempts, OWN.unsynced]

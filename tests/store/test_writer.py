@@ -186,14 +186,16 @@ def test_the_newest_start_owns_the_commands_name(store: RedisServer) -> None:
         assert reader.newest_process_id("never ran") is None
 
 
-def test_a_message_of_a_failed_job_is_kept_apart(store: RedisServer) -> None:
+def test_a_message_of_a_failed_or_lost_job_is_kept_apart(store: RedisServer) -> None:
     with store.client() as client:
         Writer(client, Settings()).apply(
             [
                 transition("p1", "a", Status.FAILED, message=b"\x80replay\x00"),
                 transition("p1", "b", Status.COMPLETED, message=b"not kept"),
+                transition("p1", "c", Status.LOST, message=b"kept"),
             ]
         )
         assert client.get(KEYS.message("a")) == b"\x80replay\x00"
         assert 172_700 < client.ttl(KEYS.message("a")) <= 172_800
         assert client.get(KEYS.message("b")) is None
+        assert client.get(KEYS.message("c")) == b"kept"

@@ -2,14 +2,14 @@
 
 Their ``PYTHONPATH`` begins with this folder, so the interpreter imports this at its start. It
 runs in interpreters of any age, with and without jobmon: it must parse in all of them, cost
-nothing until an engine is imported, say nothing, and change nothing else.
+nothing until a library that jobmon hooks is imported, say nothing, and change nothing else.
 """
 
 # pyright: basic
 import os
 import sys
 
-_ENGINES = ("celery", "rq")
+_HOOKED = ("celery", "rq", "click", "typer", "django")
 _LENT = (
     "jobmon",
     "redis",
@@ -41,11 +41,11 @@ _LENT_METADATA = "opentelemetry-api"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-class _OnEngine:
-    """Instruments the process when it first imports an engine."""
+class _OnImport:
+    """Instruments the process when it first imports what jobmon hooks."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in _ENGINES:
+        if name not in _HOOKED:
             return None
         if self in sys.meta_path:
             sys.meta_path.remove(self)
@@ -99,10 +99,13 @@ def _instrument():
         if find_spec("jobmon") is None:
             folders = os.environ.get("JOBMON_RUNNER_PATH", "").split(os.pathsep)
             sys.meta_path.append(_Lender([folder for folder in folders if folder]))
-        import jobmon
+        # Not jobmon.instrument(), which would log that it cannot be loaded here.
+        from jobmon.instrument.install import instrument
 
-        jobmon.instrument()
-    except Exception:
+        instrument()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
         sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Lender)]
 
 
@@ -122,5 +125,5 @@ def _chain():
 
 
 if sys.version_info >= (3, 11):  # noqa: UP036
-    sys.meta_path.insert(0, _OnEngine())
+    sys.meta_path.insert(0, _OnImport())
 _chain()

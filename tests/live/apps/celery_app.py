@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -49,7 +50,7 @@ def add(x: int, y: int = 0) -> int:
 
 
 @app.task
-def fail(message: str) -> None:
+def fail(message: str, token: str = "") -> None:
     _one(message)
 
 
@@ -141,6 +142,12 @@ def _die(**_: Any) -> None:
 @app.task
 def leave() -> None:
     sys.exit(3)
+
+
+@app.task
+def be_cancelled() -> None:
+    """Raises what is no Exception."""
+    raise asyncio.CancelledError
 
 
 @app.task(soft_time_limit=1, time_limit=20)

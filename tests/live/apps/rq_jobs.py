@@ -50,7 +50,7 @@ class Adder:
         return self.x + y
 
 
-def fail(message: str) -> None:
+def fail(message: str, token: str = "") -> None:
     _one(message)
 
 
@@ -74,6 +74,13 @@ def flaky(failures: int) -> int:
     if seen <= failures:
         raise ConnectionError(f"attempt {seen}")
     return seen
+
+
+def give_back_once() -> object:
+    """Return ``Retry``, then a number."""
+    job = get_current_job()
+    assert job is not None
+    return Retry(max=1) if signals.incr(f"given back:{job.id}") == 1 else 1
 
 
 def give_back(times: int) -> object:
@@ -117,12 +124,38 @@ def vanish() -> None:
     os._exit(0)
 
 
+def held_and_vanish(name: str) -> None:
+    hold(name)
+    os._exit(0)
+
+
 def leave(code: int) -> None:
     os._exit(code)
 
 
-def kill_itself() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def exit_with(code: int) -> None:
+    raise SystemExit(code)
+
+
+def held_and_fail(name: str) -> None:
+    hold(name)
+    raise ValueError(name)
+
+
+def kill_itself(number: int = signal.SIGKILL) -> None:
+    signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+    os.kill(os.getpid(), number)
+
+
+def hang() -> None:
+    """Ignore the time limit, which arrives as a signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    time.sleep(60)
+
+
+def refuse(*args: object) -> None:
+    """A callback that raises."""
+    raise RuntimeError("callback")
 
 
 def kill_itself_once(name: str) -> None:

@@ -1,8 +1,9 @@
-"""Wrapping RQ's methods in place, in every class that owns them.
+"""Wrapping methods of a library in place, in every class that owns them.
 
-RQ has no signals, and its own code builds base classes whatever class it was told to use, so
-nothing short of its methods sees everything. A wrapped method calls the original exactly once,
-whatever happens to the hooks, returns its value and raises its exception unchanged.
+For moments without a signal: RQ, Click and Django have none, Celery not for all. RQ's own code
+builds base classes whatever class it was told to use, so nothing short of its methods sees
+everything. A wrapped method calls the original exactly once, whatever happens to the hooks,
+returns its value and raises its exception unchanged.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, Final, NamedTuple, cast
 
 from jobmon.instrument.guard import guarded
@@ -52,7 +54,9 @@ class Patches:
         for hook in hooks:
             for owner in owners:
                 found = owner.__dict__.get(hook.method)
-                if owner is object or found is None or (owner, hook.method) in self._done:
+                if owner is object or (owner, hook.method) in self._done:
+                    continue
+                if not hasattr(found, "__get__"):  # None, or a mock that knows nothing of owners
                     continue
                 ours = self._wrapped(found, hook)
                 setattr(owner, hook.method, ours)
@@ -67,9 +71,21 @@ class Patches:
         self._done.clear()
 
     def _wrapped(self, found: Any, hook: Hook) -> Any:
-        if isinstance(found, classmethod):
+        if type(found) is classmethod:
             return classmethod(self._around(cast(Any, found).__func__, hook))
-        return self._around(found, hook)
+        if type(found) is FunctionType:
+            return self._around(found, hook)
+        # Somebody else's wrapper, perhaps of a class method and posing as one: only by its own
+        # binding does it learn for whom it is called.
+        of_class = isinstance(found, classmethod)
+
+        @functools.wraps(found)
+        def bound(owner: Any, /, *args: Any, **kwargs: Any) -> Any:
+            binding = (None, owner) if of_class else (owner, owner.__class__)
+            return found.__get__(*binding)(*args, **kwargs)
+
+        ours = self._around(bound, hook)
+        return classmethod(ours) if of_class else ours
 
     def _around(self, original: Callable[..., Any], hook: Hook) -> Callable[..., Any]:
         name = hook.method

@@ -1,0 +1,1 @@
+"""A Django project, which knows nothing of jobmon."""
