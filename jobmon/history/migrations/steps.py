@@ -1,0 +1,54 @@
+"""What the steps are made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import context, op
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from jobmon.history.schema import SchemaError
+
+NAMES: Final = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+
+
+def table_prefix() -> str:
+    """``database.table_prefix``."""
+    found: str = context.config.attributes["table_prefix"]
+    return found
+
+
+def create(table: sa.Table) -> None:
+    """Make a table and its indexes.
+
+    Raises:
+        SchemaError: A table of this name is there, and somebody else's.
+    """
+    present: set[str | None] = set()
+    if not context.is_offline_mode() and _is_there(table):
+        present = {one["name"] for one in sa.inspect(op.get_bind()).get_indexes(table.name)}
+    else:
+        op.execute(CreateTable(table))
+    for index in sorted(table.indexes, key=lambda one: str(one.name)):
+        if index.name not in present:
+            op.execute(CreateIndex(index))
+
+
+def _is_there(table: sa.Table) -> bool:
+    inspector = sa.inspect(op.get_bind())
+    if not inspector.has_table(table.name):
+        return False
+    # MySQL keeps what was made before a step broke off; the others take it back.
+    columns = {one["name"] for one in inspector.get_columns(table.name)}
+    if op.get_bind().dialect.name == "mysql" and columns == set(table.columns.keys()):
+        return True
+    raise SchemaError(
+        f"the database has a table {table.name} already, which is not jobmon's; "
+        "set database.table_prefix to keep the two apart"
+    )

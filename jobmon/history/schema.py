@@ -1,0 +1,299 @@
+"""The tables: every column with its unit, every key and index.
+
+A change here needs a migration; a test compares the two on each database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from jobmon.errors import JobmonError
+from jobmon.history.types import BigId, Double, Json, LongBytes, LongText, Name, UtcDateTime
+
+LONGEST_EXCEPTION_MESSAGE: Final = 1000
+"""Characters of an exception's message; `failed_jobs.exception` holds all that was kept."""
+
+_NAMES: Final = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+"""Of keys and indexes. PostgreSQL cuts names after 63 bytes: a table's prefix is bounded."""
+
+MYSQL: Final[dict[str, Any]] = {"mysql_engine": "InnoDB", "mysql_default_charset": "utf8mb4"}
+"""Options of every table."""
+
+
+class SchemaError(JobmonError):
+    """The tables of the database are not those that this jobmon needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables under one prefix."""
+
+    metadata: sa.MetaData
+    command_metrics: sa.Table
+    """One row per command run."""
+    job_metrics: sa.Table
+    """One row per job that ended, of its latest attempt."""
+    job_attempts: sa.Table
+    """One row per earlier attempt of a job."""
+    failed_jobs: sa.Table
+    """One row per job that is failed or lost now."""
+    anomalies: sa.Table
+    """One row per deviation found."""
+    fence: sa.Table
+    """The highest token of a lease that has written: a holder that was replaced writes no more."""
+
+
+@cache
+def tables(prefix: str) -> Tables:
+    """The tables whose names begin with ``prefix``, ``database.table_prefix``.
+
+    No foreign keys: jobs arrive before their run, and those of ``manual-dispatch`` have none.
+    """
+    metadata = sa.MetaData(naming_convention=_NAMES)
+    return Tables(
+        metadata,
+        _command_metrics(metadata, prefix),
+        _job_metrics(metadata, prefix),
+        _job_attempts(metadata, prefix),
+        _failed_jobs(metadata, prefix),
+        _anomalies(metadata, prefix),
+        _fence(metadata, prefix),
+    )
+
+
+def version_table(prefix: str) -> str:
+    """Name of the table in which the migrations keep the schema's version."""
+    return f"{prefix}jobmon_version"
+
+
+def _needed(name: str, kind: Any, default: str | None = None) -> sa.Column[Any]:
+    given = None if default is None else sa.text(default)
+    return sa.Column(name, kind, nullable=False, server_default=given)
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", BigId(), sa.Identity(), primary_key=True)
+
+
+def _command_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}command_metrics",
+        metadata,
+        _id(),
+        _needed("process_id", Name(36)),
+        _needed("command_name", Name(255)),
+        _needed("source", Name(32), "'console'"),
+        _needed("app", Name(64), "'default'"),
+        _needed("environment", Name(64), "'production'"),
+        # `release` is reserved by MySQL.
+        sa.Column("app_release", Name(128)),
+        _needed("status", Name(16)),
+        sa.Column("exit_code", sa.Integer()),
+        _needed("job_count", sa.Integer(), "0"),
+        _needed("success_jobs", sa.Integer(), "0"),
+        _needed("failed_jobs", sa.Integer(), "0"),
+        _needed("revoked_jobs", sa.Integer(), "0"),
+        _needed("lost_jobs", sa.Integer(), "0"),
+        _needed("retried_jobs", sa.Integer(), "0"),
+        # Seconds, as all times of work below.
+        _needed("avg_job_time", Double(), "0"),
+        _needed("total_time", Double(), "0"),
+        sa.Column("duration", Double()),
+        # Bytes, the highest of any attempt.
+        _needed("peak_memory", sa.BigInteger(), "0"),
+        # Of started_at, in UTC.
+        _needed("run_date", sa.Date()),
+        sa.Column("started_at", UtcDateTime()),
+        sa.Column("finished_at", UtcDateTime()),
+        sa.Column("drained_at", UtcDateTime()),
+        sa.Column("due_at", UtcDateTime()),
+        sa.Column("sent_at", UtcDateTime()),
+        sa.Column("schedule", Name(255)),
+        sa.Column("host", Name(255)),
+        sa.Column("pid", sa.BigInteger()),
+        sa.Column("trace_id", Name(32)),
+        sa.Column("parent_process_id", Name(36)),
+        sa.Column("parent_job_id", Name(255)),
+        # JSON objects, redacted where they were recorded.
+        sa.Column("arguments", LongText()),
+        sa.Column("options", LongText()),
+        # True: its start was never seen, or its keys expired, so its jobs' rows are counted.
+        _needed("partial", sa.Boolean()),
+        # The store's, in µs: of the last change that is in this row, and of the run's first.
+        _needed("version", sa.BigInteger(), "0"),
+        _needed("born", sa.BigInteger(), "0"),
+        # Of this row.
+        _needed("created_at", UtcDateTime()),
+        _needed("updated_at", UtcDateTime()),
+        sa.UniqueConstraint("process_id"),
+        sa.Index(None, "command_name"),
+        sa.Index(None, "run_date"),
+        sa.Index(None, "created_at"),
+        sa.Index(None, "updated_at"),
+        # Read backwards for the newest first, as all indexes that end in `id`.
+        sa.Index(None, "command_name", "started_at", "id"),
+        **MYSQL,
+    )
+
+
+def _job_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}job_metrics",
+        metadata,
+        _id(),
+        _needed("job_id", Name(255)),
+        _needed("process_id", Name(36)),
+        _needed("command_name", Name(255)),
+        _needed("app", Name(64), "'default'"),
+        _needed("environment", Name(64), "'production'"),
+        sa.Column("app_release", Name(128)),
+        _needed("execution_time", Double(), "0"),
+        sa.Column("queue_time", Double()),
+        _needed("memory_usage", sa.BigInteger(), "0"),
+        _needed("status", Name(16)),
+        _needed("outcome", Name(16)),
+        sa.Column("engine", Name(16)),
+        sa.Column("queue", Name(255)),
+        sa.Column("job_class", Name(255)),
+        sa.Column("job_type", Name(64)),
+        sa.Column("host", Name(255)),
+        sa.Column("worker", Name(255)),
+        _needed("attempts", sa.Integer(), "1"),
+        sa.Column("exception_class", Name(255)),
+        sa.Column("exception_message", Name(LONGEST_EXCEPTION_MESSAGE)),
+        sa.Column("parent_id", Name(255)),
+        sa.Column("root_id", Name(255)),
+        sa.Column("group_id", Name(255)),
+        sa.Column("retry_of", Name(255)),
+        sa.Column("trace_id", Name(32)),
+        sa.Column("span_id", Name(16)),
+        sa.Column("enqueued_at", UtcDateTime()),
+        sa.Column("started_at", UtcDateTime()),
+        sa.Column("finished_at", UtcDateTime()),
+        _needed("version", sa.BigInteger(), "0"),
+        _needed("created_at", UtcDateTime()),
+        _needed("updated_at", UtcDateTime()),
+        sa.UniqueConstraint("process_id", "job_id"),
+        sa.CheckConstraint("status in ('success', 'failed')", name="status"),
+        sa.Index(None, "job_id"),
+        sa.Index(None, "command_name"),
+        sa.Index(None, "status"),
+        sa.Index(None, "created_at"),
+        sa.Index(None, "finished_at", "id"),
+        sa.Index(None, "command_name", "finished_at"),
+        sa.Index(None, "process_id", "status"),
+        **MYSQL,
+    )
+
+
+def _job_attempts(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}job_attempts",
+        metadata,
+        _id(),
+        _needed("process_id", Name(36)),
+        _needed("job_id", Name(255)),
+        _needed("attempt", sa.Integer()),
+        _needed("status", Name(16)),
+        sa.Column("outcome", Name(16)),
+        sa.Column("queue", Name(255)),
+        sa.Column("worker", Name(255)),
+        sa.Column("enqueued_at", UtcDateTime()),
+        sa.Column("started_at", UtcDateTime()),
+        sa.Column("finished_at", UtcDateTime()),
+        sa.Column("execution_time", Double()),
+        sa.Column("queue_time", Double()),
+        sa.Column("exception_class", Name(255)),
+        sa.Column("exception_message", Name(LONGEST_EXCEPTION_MESSAGE)),
+        sa.Column("trace_id", Name(32)),
+        sa.Column("span_id", Name(16)),
+        _needed("version", sa.BigInteger(), "0"),
+        _needed("created_at", UtcDateTime()),
+        sa.UniqueConstraint("process_id", "job_id", "attempt"),
+        sa.Index(None, "created_at"),
+        **MYSQL,
+    )
+
+
+def _failed_jobs(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}failed_jobs",
+        metadata,
+        _id(),
+        # The engine's id of the job.
+        _needed("uuid", Name(255)),
+        # The engine.
+        _needed("connection", Name(64)),
+        _needed("queue", Name(255)),
+        # A JSON object for people, redacted; the message beside it never leaves the server.
+        _needed("payload", LongText()),
+        _needed("exception", LongText()),
+        sa.Column("message", LongBytes()),
+        _needed("failed_at", UtcDateTime()),
+        _needed("process_id", Name(36)),
+        _needed("command_name", Name(255)),
+        _needed("app", Name(64), "'default'"),
+        sa.Column("job_class", Name(255)),
+        _needed("attempts", sa.Integer(), "1"),
+        sa.Column("trace_id", Name(32)),
+        # By whoever runs it again just now, so that nobody else does.
+        sa.Column("claimed_at", UtcDateTime()),
+        sa.Column("claimed_by", Name(255)),
+        _needed("version", sa.BigInteger(), "0"),
+        # The same id in another run is another job.
+        sa.UniqueConstraint("process_id", "uuid"),
+        sa.Index(None, "uuid"),
+        sa.Index(None, "failed_at", "id"),
+        sa.Index(None, "queue"),
+        # People name rows by number: the number of a deleted one must not come again.
+        sqlite_autoincrement=True,
+        **MYSQL,
+    )
+
+
+def _anomalies(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}anomalies",
+        metadata,
+        _id(),
+        _needed("anomaly_id", Name(36)),
+        _needed("command_name", Name(255)),
+        _needed("app", Name(64), "'default'"),
+        _needed("environment", Name(64), "'production'"),
+        # Of a missed execution, the last run's: one row per silence.
+        sa.Column("process_id", Name(36)),
+        _needed("anomaly_type", Name(32)),
+        _needed("metric", Name(32)),
+        _needed("current", Double()),
+        _needed("baseline_avg", Double()),
+        _needed("severity", Name(8)),
+        sa.Column("change_percent", Double()),
+        _needed("threshold", Double()),
+        sa.Column("details", Json()),
+        _needed("detected_at", UtcDateTime()),
+        sa.Column("notified_at", UtcDateTime()),
+        sa.UniqueConstraint("anomaly_id"),
+        sa.UniqueConstraint("process_id", "anomaly_type"),
+        sa.Index(None, "command_name", "detected_at"),
+        sa.Index(None, "severity", "detected_at"),
+        **MYSQL,
+    )
+
+
+def _fence(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}jobmon_fence",
+        metadata,
+        sa.Column("name", Name(64), primary_key=True),
+        _needed("token", sa.BigInteger(), "0"),
+        **MYSQL,
+    )

@@ -1,0 +1,156 @@
+"""Rows from what is stored: whatever that is, a row that a database takes, or one kind of error."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobmon.history import rows
+from jobmon.history.fields import UnreadableError, clean, dumped
+from jobmon.history.schema import tables
+
+NOW = datetime(2025, 8, 3, 12, tzinfo=UTC)
+OWN = tables("")
+NAMES = (
+    *("status", "attempt", "v", "outcome", "queue", "class", "engine", "error", "arguments"),
+    *("execution_time", "queue_time", "memory_usage", "enqueued_at", "finished_at", "trace_id"),
+    *("app", "command_name", "retry_of", "pid", "duration", "source", "due_at", "options"),
+)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COUNTERS = ("job_count", "peak_memory", "total_job_time", "born", "version", "exit_code")
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text("a1\0\ud800\udfff\x1b\né\u20ac\U0001f600")
+)
+values = st.recursive(
+    scalars | st.sampled_from(["completed", "failed", "lost", "retried"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+records = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(NAMES, values)
+    | {
+        "status": st.sampled_from(["completed", "failed", "lost", "revoked"]) | values,
+        "attempt": st.just(1) | st.integers() | values,
+        "v": st.just(1) | values,
+        "error": values
+        | st.fixed_dictionaries(
+            {}, optional={"class": values, "message": values, "frames": values}
+        ),
+    },
+)
+
+
+def fits(row: rows.Row, table: sa.Table) -> None:
+    """Every value is one of its column's type, not longer, not larger."""
+    for name, value in row.items():
+        column = table.c[name]
+        if value is None:
+            assert column.nullable or name == "status", name
+            continue
+        if isinstance(column.type, sa.String):
+            assert type(value) is str, name
+            assert "\0" not in value
+            value.encode()
+            if name not in ("process_id", "job_id", "uuid"):
+                assert len(value) <= (column.type.length or len(value)), name
+        elif isinstance(column.type, sa.Boolean):
+            assert type(value) is bool
+        elif isinstance(column.type, sa.BigInteger):
+            assert type(value) is int
+            assert abs(value) < 1 << 63, name
+        elif isinstance(column.type, sa.Integer):
+            assert type(value) is int
+            assert abs(value) < 1 << 31, name
+        elif isinstance(column.type, sa.Float):
+            assert 0 <= value < 1e12, name
+        elif isinstance(column.type, sa.Date):
+            assert isinstance(value, date)
+
+
+def built(raw: bytes) -> list[tuple[rows.Row, sa.Table]]:
+    """What is made of a record."""
+    found: list[tuple[rows.Row, sa.Table]] = []
+    with suppress(UnreadableError):
+        found.append((rows.attempt("p", "j", 1, raw, NOW), OWN.job_attempts))
+    with suppress(UnreadableError):
+        record = rows.read(raw)
+        with suppress(UnreadableError):
+            found.append((rows.failed("p", "j", 1, record, None), OWN.failed_jobs))
+        row = rows.job("p", "j", 1, record, NOW)
+        if row is not None:
+            found.append((row, OWN.job_metrics))
+    return found
+
+
+@patient
+@given(records)
+def test_a_record_of_any_members_is_rows_that_fit_or_unreadable(record: dict[str, Any]) -> None:
+    for row, table in built(json.dumps(record).encode()):
+        fits(row, table)
+        if table is OWN.failed_jobs:
+            json.loads(row["payload"], parse_constant=_no_number)
+
+
+@patient
+@given(st.binary() | st.text().map(str.encode))
+def test_bytes_of_any_kind_are_unreadable(raw: bytes) -> None:
+    for row, table in built(raw):
+        fits(row, table)
+
+
+@patient
+@given(st.dictionaries(st.sampled_from([*COUNTERS, "status", "started_at"]), st.text()), records)
+def test_a_run_of_any_fields_is_a_row_that_fits_or_unreadable(
+    known: dict[str, str], record: dict[str, Any]
+) -> None:
+    with suppress(UnreadableError):
+        row = rows.run("p", "c", 1, {**known, "run": json.dumps(record)}, NOW)
+        fits(row, OWN.command_metrics)
+
+
+@patient
+@given(
+    st.dictionaries(
+        st.sampled_from([*COUNTERS, "started_at", "finished_at"]),
+        st.integers().map(str) | st.floats().map(str),
+    )
+)
+def test_so_is_a_run_of_any_numbers(known: dict[str, str]) -> None:
+    with suppress(UnreadableError):
+        fits(rows.run("p", "c", 1, known, NOW), OWN.command_metrics)
+
+
+def test_what_is_no_number_of_json_is_text_in_it() -> None:
+    assert dumped([float("nan"), float("-inf"), 1.5, "é"]) == '["NaN","-Infinity",1.5,"é"]'
+    assert clean("a\0\ud800é") == "a\ufffd?é"
+
+
+def test_an_exception_is_shown_as_python_does() -> None:
+    error = {
+        "class": "app.Broken",
+        "message": "no",
+        "frames": [{"file": "a.py", "line": 3, "function": "f", "code": "g()"}, 7, {"line": []}],
+    }
+    row = rows.failed("p", "j", 1, rows.JobRecord({"error": error}, "failed", 1), None)
+    assert row["exception"].splitlines() == [
+        "app.Broken: no",
+        '  File "a.py", line 3, in f',
+        "    g()",
+        '  File "", line , in ',
+    ]
+
+
+def _no_number(text: str) -> None:
+    raise AssertionError(text)
