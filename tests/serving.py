@@ -265,14 +265,17 @@ def until(what: Callable[[], bool], seconds: float = 15.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(redis_server: RedisServer) -> Iterator[Served]:
-    """A server with defaults, on the session's store."""
+    """A server with defaults, on the session's store, for one module.
+
+    Its reaper writes there, and it may lead: then it copies what others wait to copy.
+    """
     with Served(redis_server.url) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(redis_server: RedisServer) -> Iterator[Served]:
     """A server that wants tokens, on the session's store."""
     with Served(redis_server.url, AUTH_TOKENS=TOKENS) as running:

@@ -16,7 +16,9 @@ class Exit(IntEnum):
     USAGE = 2
     """Unknown option, bad value, invalid configuration, or a missing extra."""
     UNAVAILABLE = 69
-    """Redis cannot be reached."""
+    """Redis or the database cannot be reached."""
+    TRY_AGAIN = 75
+    """Somebody else was at it for all the time that we waited."""
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     """Whoever read our output has gone, as ``head`` does."""

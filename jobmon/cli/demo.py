@@ -18,7 +18,7 @@ import redis
 
 from jobmon import settings as configuration
 from jobmon.demo import report
-from jobmon.demo.processes import DemoError, Processes, free_port, store_binary
+from jobmon.demo.processes import STOPPING, DemoError, Processes, free_port, store_binary
 from jobmon.store import connection
 from jobmon.store.reader import Reader
 
@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when every job is accounted for (``--once``) or after Ctrl-C, 1 otherwise.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
     try:
         with Processes() as processes:
             demo = _Demo(processes)
@@ -68,13 +70,19 @@ class _Demo:
         self.store_port = free_port()
         self.server_port = free_port()
         url = f"redis://127.0.0.1:{self.store_port}/0"
+        history = f"sqlite:///{processes.folder / 'jobmon.db'}"
         self.env = {
             "JOB_MONITOR_REDIS_URL": url,
+            "JOB_MONITOR_DATABASE_URL": history,
             "JOB_MONITOR_ENVIRONMENT": "demo",
             "JOBMON_DEMO_BROKER_URL": url,
             "JOBMON_DEMO_DIR": str(processes.folder),
         }
-        self.settings = configuration.load({"redis.url": url, "environment": "demo"}, environ={})
+        self.settings = configuration.load(
+            {"redis.url": url, "database.url": history, "environment": "demo"},
+            environ={},
+            cwd=processes.folder,
+        )
         self.reader = Reader(connection.connect(self.settings), self.settings)
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from jobmon.cli import Exit
-from jobmon.errors import JobmonError
+from jobmon.errors import JobmonError, Unavailable
 
 
 class _Command(NamedTuple):
@@ -24,17 +24,26 @@ class _Command(NamedTuple):
 COMMANDS: Final = {
     "run": _Command("jobmon.cli.run", "run a program as a command and record its jobs"),
     "serve": _Command("jobmon.cli.serve", "answer the JSON API and /metrics"),
+    "sync": _Command("jobmon.cli.sync", "copy what Redis holds into the database, once"),
+    "migrate": _Command("jobmon.cli.migrate", "make or change the tables of the history"),
     "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
+    "schedules": _Command("jobmon.cli.schedules", "show schedulers, and what they send when"),
+    "workers": _Command("jobmon.cli.workers", "show workers, and what they run"),
     "doctor": _Command("jobmon.cli.doctor", "show every setting, its source, and check Redis"),
     "init": _Command("jobmon.cli.init", "write a commented jobmon.toml"),
     "demo": _Command("jobmon.cli.demo", "see all of it at work on this machine"),
 }
 
+_ALIASES: Final = {"metrics:sync": "sync"}
+"""Names that the original product has for them."""
+
 _EXTRA_OF: Final = {
+    "alembic": "server",
     "celery": "celery",
     "prometheus_client": "server",
     "rich": "server",
     "rq": "rq",
+    "sqlalchemy": "server",
     "starlette": "server",
     "uvicorn": "server",
 }
@@ -70,6 +79,7 @@ def _dispatch(given: list[str]) -> int:
         print(f"jobmon {_version()}")
         return Exit.DONE
     name, *rest = given
+    name = _ALIASES.get(name, name)
     command = COMMANDS.get(name)
     if command is None:
         return _unknown(name)
@@ -90,9 +100,11 @@ def _dispatch(given: list[str]) -> int:
         from jobmon.settings import SettingsError
 
         _say(f"jobmon {name}: {error}")
+        if isinstance(error, Unavailable):
+            return Exit.UNAVAILABLE
         return Exit.USAGE if isinstance(error, SettingsError) else Exit.FAILED
     except Exception as error:
-        return _said_by_redis(name, error)
+        return _said_by_store(name, error)
 
 
 def _version() -> str:
@@ -137,18 +149,22 @@ def _unknown(name: str) -> int:
     return Exit.USAGE
 
 
-def _said_by_redis(name: str, error: Exception) -> int:
-    # No command has talked to Redis unless it is loaded.
-    redis = sys.modules.get("redis")
-    if redis is None or not isinstance(error, redis.RedisError):
-        raise error
+def _said_by_store(name: str, error: Exception) -> int:
     from jobmon.inert import inert
 
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        _say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
-        return Exit.UNAVAILABLE
-    _say(f"jobmon {name}: Redis refused: {inert(error)}")
-    return Exit.FAILED
+    # No command has talked to one of them unless its client is loaded.
+    redis = sys.modules.get("redis")
+    if redis is not None and isinstance(error, redis.RedisError):
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            _say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
+            return Exit.UNAVAILABLE
+        _say(f"jobmon {name}: Redis refused: {inert(error)}")
+        return Exit.FAILED
+    database = sys.modules.get("jobmon.history.database")
+    if database is not None and isinstance(error, database.DBAPIError):
+        _say(f"jobmon {name}: the database refused: {database.said(error)}")
+        return Exit.FAILED
+    raise error
 
 
 def _say(message: str) -> None:

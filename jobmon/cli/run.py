@@ -1,6 +1,7 @@
 """``jobmon run NAME -- CMD…``: a program as a command, its Python children instrumented.
 
-The program's exit code comes first: nothing that goes wrong here changes it.
+The program's exit code comes first: nothing that goes wrong here changes it. Once the child is
+made, the runner's own signals wait or are the program's: what is raised here is a defect of ours.
 """
 
 from __future__ import annotations
@@ -51,17 +52,16 @@ def run(args: argparse.Namespace) -> int:
     variables = dict(os.environ)
     began = _begin(name, source, program)
     if began is not None:
-        variables = _attached(variables, began)
+        variables = _attached(variables, began, program)
     try:
-        code = child.run(program, variables)
-        error_type = signal_name(code)
+        code, error_type = child.run(program, variables), ""
     except CannotStartError as error:
         print(f"jobmon run: {inert(str(error))}", file=sys.stderr)
         code, error_type = error.exit_code, "CannotStart"
     if began is not None:
         try:
             _end(began, code, error_type, program)
-        except Exception as error:
+        except BaseException as error:
             _say(f"the end of this run is not recorded: {error!r}")
     return code
 
@@ -88,7 +88,9 @@ def _parsed(args: argparse.Namespace) -> tuple[str, str | None, list[str]]:
         checked_name(mine[0])
     except ValueError as error:
         args.refuse(str(error))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _say(f"the name is not checked: {error!r}")
     return mine[0], source, program
 
@@ -101,20 +103,21 @@ def _begin(name: str, source: str | None, program: Sequence[str]) -> Run | None:
         began = Run(name, source or DEFAULT_SOURCE)
         began.begin("script", _arguments(program, "all"))
         return began
-    except Exception as error:
+    except BaseException as error:
         _say(f"this run is not recorded: {error!r}")
         return None
 
 
-def _attached(variables: dict[str, str], began: Run) -> dict[str, str]:
+def _attached(variables: dict[str, str], began: Run, program: Sequence[str]) -> dict[str, str]:
     try:
-        from jobmon.instrument import context
+        from jobmon.instrument import context, invocation
 
         span = began.frame.span
         run = {
             context.PROCESS_ID_VARIABLE: began.id,
             context.COMMAND_VARIABLE: began.name,
             context.STARTED_AT_VARIABLE: str(began.started_at),
+            context.PROGRAM_VARIABLE: invocation.marks(program),
         }
         if span is not None and span.traceparent:
             carrier: dict[str, Any] = {}
@@ -123,7 +126,7 @@ def _attached(variables: dict[str, str], began: Run) -> dict[str, str]:
             spans.inject(carrier, span.traceparent)
             run |= {key.upper(): str(value) for key, value in carrier.items()}
         return environment(variables, run, runner_path())
-    except Exception as error:
+    except BaseException as error:
         _say(f"the program's jobs are not attached to this run: {error!r}")
         return variables
 
@@ -135,7 +138,7 @@ def _end(began: Run, code: int, error_type: str, program: Sequence[str]) -> None
 
     began.finish(
         code,
-        error_type=error_type,
+        error_type=error_type or signal_name(code),
         arguments=_arguments(program, "failed") if code else None,
     )
     settings = commands.ready()
@@ -165,7 +168,7 @@ def _set_up_sdk() -> None:
         from jobmon.cli import sdk
 
         trouble = sdk.set_up()
-    except Exception as error:
+    except BaseException as error:
         trouble = repr(error)
     if trouble:
         _say(f"no span of this run is exported: {trouble}")

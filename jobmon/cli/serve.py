@@ -1,4 +1,4 @@
-"""``jobmon serve``: the JSON API and /metrics, until a signal ends it."""
+"""``jobmon serve``: the JSON API, /metrics and the periodic work, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Generator
 from types import FrameType
 from typing import Final, NoReturn
@@ -20,6 +21,8 @@ from jobmon.cli import Exit
 from jobmon.errors import JobmonError
 from jobmon.server import logs
 from jobmon.server.app import create_app
+from jobmon.server.migration import Migration
+from jobmon.server.work import Work
 from jobmon.settings import Listen, Settings, SettingsError
 
 _STOP_SECONDS: Final = 10
@@ -27,6 +30,7 @@ _STOP_SECONDS: Final = 10
 _KEEP_ALIVE_SECONDS: Final = 65
 """Longer than Prometheus waits between two scrapes, so that it keeps its connection."""
 _MOST_HEADER_BYTES: Final = 16 * 1024
+_FOREVER_SECONDS: Final = 86_400
 _SOCKET_MODE: Final = 0o660
 
 _log: Final = logging.getLogger("jobmon.serve")
@@ -38,21 +42,39 @@ class ServeError(JobmonError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--listen", metavar="ADDRESS", help="host:port or unix:/path (default: setting listen)"
+    )
+    where.add_argument(
+        "--no-http", action="store_true", help="the periodic work alone; listen nowhere"
+    )
+    parser.add_argument(
+        "--no-schedule",
+        action="store_true",
+        help="do not sync by itself, as when jobmon sync is called by somebody else; failed jobs "
+        "are copied all the same",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM, then finish open requests.
+    """Serve until SIGINT or SIGTERM, then finish open requests, and what is being copied.
 
     Returns:
         130 after SIGINT, 143 after SIGTERM, 1 when the server could not start.
     """
     settings = configuration.load({"listen": args.listen})
-    _refuse_strangers(settings)
+    if not args.no_http:
+        _refuse_strangers(settings)
     logs.configure(settings)
-    app = create_app(settings)
+    # uvicorn ends gracefully and then raises the signal again, for this handler. A shell lets
+    # what it starts in the background inherit that SIGINT is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _terminated)
+    migration = Migration(settings)
+    if args.no_http:
+        _work(settings, migration, scheduled=not args.no_schedule)
+    app = create_app(settings, migration, scheduled=not args.no_schedule)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -66,13 +88,27 @@ def run(args: argparse.Namespace) -> int:
         timeout_graceful_shutdown=_STOP_SECONDS,
         h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
     )
-    # uvicorn ends gracefully and then raises the signal again, for this handler.
-    signal.signal(signal.SIGTERM, _terminated)
     with _listening(settings.listen) as sockets:
+        migration.attempt()
         print(_headline(settings, sockets[0]), flush=True)
         _warn_if_open(settings)
+        _warn_if_nameless(settings)
+        migration.log()
         uvicorn.Server(config).run(sockets=sockets)
     return Exit.FAILED
+
+
+def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoReturn:
+    work = Work(settings, migration, scheduled=scheduled)
+    migration.attempt()
+    print("jobmon works, and listens nowhere", flush=True)
+    migration.log()
+    try:
+        work.start()
+        while True:  # a signal's handler breaks it off
+            time.sleep(_FOREVER_SECONDS)
+    finally:
+        work.stop()
 
 
 def _refuse_strangers(settings: Settings) -> None:
@@ -91,6 +127,17 @@ def _warn_if_open(settings: Settings) -> None:
         return
     who = "everyone" if settings.auth.allow_unauthenticated else "everyone on this machine"
     _log.warning("no authentication is configured (auth.tokens): %s may read", who)
+
+
+def _warn_if_nameless(settings: Settings) -> None:
+    where = settings.listen
+    if where.is_local or settings.allowed_hosts or settings.public_url is not None:
+        return
+    if where.host in ("", "0.0.0.0", "::"):  # noqa: S104 compared with, not listened on
+        _log.warning(
+            "allowed_hosts and public_url are empty: requests from other machines are refused "
+            "(400), but for /livez and /readyz"
+        )
 
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:

@@ -21,6 +21,7 @@ from jobmon.cli import Exit
 from jobmon.inert import inert
 from jobmon.settings import SettingsError
 from jobmon.store import connection
+from jobmon.store.late import LateJobs
 from jobmon.store.reader import Reader
 from jobmon.store.state import CommandRun, QueueCounts, RunCounters
 
@@ -28,6 +29,7 @@ REFRESH_SECONDS: Final = 1.0
 
 _MOST_RUNNING: Final = 20
 _MOST_FINISHED: Final = 10
+_MOST_LATE: Final = 10
 _WIDTH_WITHOUT_TERMINAL: Final = 120
 
 
@@ -61,6 +63,7 @@ class _Snapshot:
     finished: list[_Row]
     finished_total: int
     queues: dict[str, QueueCounts]
+    late: LateJobs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +152,7 @@ def _read(reader: Reader) -> _Snapshot:
         finished=[_row(one, reader, processing) for one in finished],
         finished_total=finished_total,
         queues=dict(sorted(reader.queue_counts().items())),
+        late=reader.late_jobs(_MOST_LATE),
     )
 
 
@@ -158,7 +162,7 @@ def _row(run: CommandRun, reader: Reader, processing_by_run: dict[str, int]) -> 
     return _Row(
         process_id=run.process_id,
         command=run.command,
-        status=run.status,
+        status="sent" if run.status == "running" and run.started_at is None else run.status,
         source=run.source,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -191,6 +195,7 @@ def _document(snapshot: _Snapshot) -> dict[str, object]:
         "finished": [asdict(row) for row in snapshot.finished],
         "finished_total": snapshot.finished_total,
         "queues": {name: asdict(counts) for name, counts in snapshot.queues.items()},
+        "late": asdict(snapshot.late),
     }
 
 
@@ -201,6 +206,7 @@ def _shown(snapshot: _Snapshot) -> RenderableType:
         _runs("Finished lately", snapshot.finished, snapshot.finished_total, snapshot.at),
         Text(),
         _queues(snapshot.queues),
+        *_late(snapshot.late),
     )
 
 
@@ -250,6 +256,26 @@ def _queues(queues: dict[str, QueueCounts]) -> RenderableType:
             Text(str(counts.failed), "red" if counts.failed else ""),
         )
     return table
+
+
+def _late(late: LateJobs) -> list[RenderableType]:
+    total = late.pending + late.processing
+    if not total:
+        return []
+    more = f", oldest {len(late.jobs)} of {total}" if total > len(late.jobs) else ""
+    table = _table(f"Late{more}", "job", "id", "queue", "run", "state", "worker")
+    table.add_column("for", justify="right", no_wrap=True)
+    for one in late.jobs:
+        table.add_row(
+            Text(inert(one.job_name, 40), overflow="ellipsis"),
+            Text(inert(one.job_id[:8])),
+            Text(inert(one.queue, 20), overflow="ellipsis"),
+            Text(inert(one.process_id[:8])),
+            Text(inert(one.status), "yellow"),
+            Text(inert(one.worker or "", 30), overflow="ellipsis"),
+            _duration(one.seconds),
+        )
+    return [Text(), table]
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,6 +13,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from jobmon.history import database
+from jobmon.history.read import HistoryReader
+from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
 from jobmon.server import probes
 from jobmon.server.auth import Authentication
@@ -22,10 +26,15 @@ from jobmon.server.dispatch import Dispatch, not_found
 from jobmon.server.endpoints import Action, Endpoint
 from jobmon.server.health import Health
 from jobmon.server.hosts import Hosts
+from jobmon.server.late import Late
 from jobmon.server.metrics import Exposition
+from jobmon.server.migration import Migration
 from jobmon.server.proxies import Proxies
 from jobmon.server.responses import Style
+from jobmon.server.schedules import Schedules
 from jobmon.server.stats import Stats
+from jobmon.server.work import Work
+from jobmon.server.workers import Workers
 from jobmon.settings import Settings, SettingsError
 from jobmon.store import connection
 from jobmon.store.reader import Reader
@@ -34,27 +43,40 @@ _TOKEN: Final = "auth:token"  # noqa: S105 name of a layer
 _API: Final = "api"
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(
+    settings: Settings, migration: Migration | None = None, *, scheduled: bool = True
+) -> Starlette:
     """The server as one ASGI application.
 
     Args:
         settings: As :func:`jobmon.settings.load` gives them.
+        migration: What has been attempted already; else it is while the server runs.
+        scheduled: Whether to sync by itself.
 
     Raises:
-        SettingsError: ``middleware`` and ``auth`` contradict each other, or a layer of
-            ``middleware`` cannot be imported.
+        SettingsError: ``middleware`` and ``auth`` contradict each other, a layer of
+            ``middleware`` cannot be imported, or the database's driver is not installed.
     """
     layers = _layers(settings)
     client = connection.connect(settings)
     reader = Reader(client, settings)
-    health = Health(settings)
+    migration = migration or Migration(settings)
+    engine = database.connect(settings)
+    history = HistoryReader(engine, tables(settings.database.table_prefix))
+    health = Health(settings, migration)
     activity = Activity()
-    table = endpoints(settings, reader, health, Exposition(reader, settings, activity, health))
+    exposition = Exposition(reader, settings, activity, health)
+    work = Work(settings, migration, scheduled=scheduled)
+    stats = Stats(reader, history, migration, settings)
+    table = endpoints(settings, reader, stats, health, exposition, migration)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        work.start()
         yield
+        await asyncio.to_thread(work.stop)
         client.close()
+        engine.dispose()
         health.close()
 
     return assemble(table, settings, layers, activity, lifespan)
@@ -82,11 +104,18 @@ def assemble(
 
 
 def endpoints(
-    settings: Settings, reader: Reader, health: Health, exposition: Exposition
+    settings: Settings,
+    reader: Reader,
+    stats: Stats,
+    health: Health,
+    exposition: Exposition,
+    migration: Migration,
 ) -> list[Endpoint]:
     """Every endpoint. The first whose path matches answers."""
     commands = Commands(reader, settings)
-    stats = Stats(reader, settings)
+    schedules = Schedules(reader)
+    workers = Workers(reader)
+    late = Late(reader, settings)
     base = f"/{settings.prefix}"
 
     def status(path: str, action: Action) -> Endpoint:
@@ -111,9 +140,27 @@ def endpoints(
             {"GET": Action(commands.run, "read")},
             failure="Failed to retrieve command",
         ),
+        Endpoint(
+            f"{base}/jobs/late",
+            Style.SUCCESS,
+            {"GET": Action(late.all, "read")},
+            failure="Failed to retrieve late jobs",
+        ),
+        Endpoint(
+            f"{base}/schedules",
+            Style.SUCCESS,
+            {"GET": Action(schedules.all, "read")},
+            failure="Failed to retrieve schedules",
+        ),
+        Endpoint(
+            f"{base}/workers",
+            Style.SUCCESS,
+            {"GET": Action(workers.all, "read")},
+            failure="Failed to retrieve workers",
+        ),
         *(
-            Endpoint(path, Style.SUCCESS, {"GET": Action(probes.alive, None)}, quiet=True)
-            for path in ("/livez", "/readyz")
+            Endpoint(path, Style.SUCCESS, {"GET": Action(probe, None)}, quiet=True)
+            for path, probe in zip(probes.PATHS, (probes.alive, migration.ready), strict=True)
         ),
         *(
             Endpoint(

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobmon.server.responses import Style, date_time, error, ok, timestamp
+from jobmon.model import LOST_EXIT_CODE
+from jobmon.server.responses import Style, date_time, error, instant, ok
 from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 from jobmon.store.state import CommandRun, RunCounters
@@ -19,8 +20,10 @@ MOST_RUNS: Final = 1000
 MOST_JOBS: Final = 10_000
 """In one answer; further jobs come with the ``Link`` header."""
 
-_LOST_EXIT_CODE: Final = -1
-_SHOWN_AS_RECORDED: Final = ("app", "release", "tags", "parent_process_id", "parent_job_id")
+_SHOWN_AS_RECORDED: Final = (
+    *("app", "release", "tags", "parent_process_id", "parent_job_id"),
+    *("schedule", "root_job_id"),
+)
 
 
 class Commands:
@@ -38,7 +41,7 @@ class Commands:
                 "id": run.process_id,
                 "command": run.command,
                 "source": run.source,
-                "started_at": date_time(run.started_at),
+                "started_at": date_time(run.opened_at),
                 "environment": run.environment,
                 "arguments": dict(run.arguments),
                 "options": dict(run.options),
@@ -115,8 +118,10 @@ def _described(run: CommandRun, counters: RunCounters | None) -> dict[str, objec
         "source": run.source,
         "status": run.status,
         "environment": run.environment,
-        "started_at": _instant(run.started_at),
-        "finished_at": _instant(run.finished_at),
+        "started_at": instant(run.started_at),
+        "finished_at": instant(run.finished_at),
+        "due_at": instant(run.due_at),
+        "sent_at": instant(run.sent_at),
         "duration": _rounded(run.duration),
         "exit_code": None if run.status == "running" else _exit_code(run),
         "arguments": dict(run.arguments),
@@ -136,7 +141,7 @@ def _described(run: CommandRun, counters: RunCounters | None) -> dict[str, objec
             "open_jobs": counters.open_jobs,
             "total_job_time": _rounded(counters.total_job_time),
             "peak_memory": counters.peak_memory,
-            "drained_at": _instant(counters.drained_at),
+            "drained_at": instant(counters.drained_at),
             "partial": counters.partial,
         }
     return described
@@ -153,15 +158,8 @@ def _place(run: CommandRun) -> dict[str, object]:
 
 
 def _exit_code(run: CommandRun) -> int:
-    return run.exit_code if run.exit_code is not None else _LOST_EXIT_CODE
+    return run.exit_code if run.exit_code is not None else LOST_EXIT_CODE
 
 
 def _rounded(seconds: float | None) -> float | None:
     return round(seconds, 2) if seconds is not None else None
-
-
-def _instant(seconds: float | None) -> str | None:
-    try:
-        return timestamp(seconds) if seconds is not None else None
-    except (ValueError, OverflowError, OSError):
-        return None

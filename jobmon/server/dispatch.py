@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from jobmon.errors import Unavailable
 from jobmon.server.auth import principal_of
 from jobmon.server.endpoints import Endpoint, Handler, request_id_of, style_of
 from jobmon.server.responses import Style, error, unavailable
@@ -41,9 +42,11 @@ class Dispatch:
             return error(endpoint.style, HTTPStatus.FORBIDDEN)
         try:
             return await _call(action.handler, request)
-        except redis.RedisError as trouble:
+        except (redis.RedisError, Unavailable) as trouble:
             # Its text may hold an address: only the class is logged.
-            _log.warning("%s: store: %s", request_id_of(request.scope), type(trouble).__name__)
+            what = "database" if isinstance(trouble, Unavailable) else "store"
+            request_id = request_id_of(request.scope)
+            _log.warning("%s: %s: %s", request_id, what, type(trouble).__name__)
             return self._without_store()
         except Exception:
             _log.exception("%s: request failed", request_id_of(request.scope))

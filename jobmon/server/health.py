@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jobmon.history import database
+from jobmon.history.database import DatabaseUnavailable
+from jobmon.history.read import HistoryReader
+from jobmon.history.schema import tables
 from jobmon.server.auth import principal_of
-from jobmon.server.responses import JSON, Style, error, timestamp
+from jobmon.server.checks import Question
+from jobmon.server.responses import JSON, Style, error, instant, timestamp
 from jobmon.settings import Settings
 from jobmon.store import connection
+from jobmon.store.keys import LEADER
+from jobmon.store.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-CACHE_SECONDS: Final = 1.0
+    from jobmon.server.migration import Migration
+    from jobmon.store.sync_state import SyncState
 
 _CONNECTION_FAILED: Final = "Connection failed"
 _TIMED_OUT: Final = "Timed out"
+_REFUSED: Final = "The database refused"
+_NO_TABLES: Final = "Tables are missing"
 
 Check = dict[str, object]
 
@@ -30,57 +40,127 @@ Check = dict[str, object]
 class Health:
     """Handler of ``health``. Answers of many callers within a second share one check."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._enabled = settings.health_check.enabled
-        self._timeout = settings.health_check.redis_timeout
-        self._client = connection.connect(settings, timeout=self._timeout)
-        self._lock = asyncio.Lock()
-        self._checked_at = float("-inf")
-        self._redis: Check = {}
+    def __init__(self, settings: Settings, migration: Migration) -> None:
+        check = settings.health_check
+        self._enabled = check.enabled
+        self._migration = migration
+        self._most_hours = check.max_metrics_age_hours if settings.sync.enabled else 0
+        self._client = connection.connect(settings, timeout=check.redis_timeout)
+        self._reader = Reader(self._client, settings)
+        # Of its own: those that others have taken, or that hang, are none of its business.
+        self._engine = database.connect(settings, statement_seconds=check.db_timeout)
+        self._history = HistoryReader(self._engine, tables(settings.database.table_prefix))
+        self._redis = Question(self._ask_redis, check.redis_timeout)
+        self._database = Question(_checked(self._ask_database), check.db_timeout)
+        longest = max(check.redis_timeout, check.db_timeout)
+        self._freshness = Question(_checked(self._ask_freshness), longest)
+        self._sync = Question(self._ask_sync, check.redis_timeout)
 
     async def answer(self, request: Request) -> Response:
         """200 when nothing is unhealthy, otherwise 503; a stranger sees states alone."""
         if not self._enabled:
             return error(Style.SUCCESS, HTTPStatus.NOT_FOUND)
+        in_redis, in_database, freshness, sync = await asyncio.gather(
+            self.redis(), self._database.answer(), self._fresh(), self._sync.answer()
+        )
         checks: dict[str, Check] = {
-            "redis": await self.redis(),
-            "database": {"status": "skipped"},
-            "metrics_freshness": {"status": "skipped"},
+            "redis": in_redis,
+            "database": in_database or _unhealthy(_TIMED_OUT),
+            "metrics_freshness": freshness,
         }
         healthy = all(check["status"] != "unhealthy" for check in checks.values())
-        if not principal_of(request.scope).may("read"):
-            checks = {name: {"status": check["status"]} for name, check in checks.items()}
-        data: Mapping[str, object] = {
+        data: dict[str, object] = {
             "status": "healthy" if healthy else "unhealthy",
             "timestamp": timestamp(time.time()),
             "checks": checks,
         }
+        if principal_of(request.scope).may("read"):
+            data["sync"] = sync
+        else:
+            data["checks"] = {name: {"status": check["status"]} for name, check in checks.items()}
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return JSON({"success": healthy, "data": data}, status_code=status)
 
     async def redis(self) -> Check:
         """What Redis answers to a PING, at most a second old."""
-        async with self._lock:
-            if time.monotonic() - self._checked_at > CACHE_SECONDS:
-                self._redis = await self._ping()
-                self._checked_at = time.monotonic()
-            return dict(self._redis)
+        return dict(await self._redis.answer() or _unhealthy(_TIMED_OUT))
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connections."""
         self._client.close()
+        self._engine.dispose()
 
-    async def _ping(self) -> Check:
+    async def _fresh(self) -> Check:
+        if not self._most_hours:
+            return {"status": "skipped"}
+        return await self._freshness.answer() or _unhealthy(_TIMED_OUT)
+
+    def _ask_redis(self) -> Check:
         began = time.perf_counter()
         try:
-            # Connecting and reading may each take the timeout, resolving a name any time: the
-            # caller waits for one timeout, the thread ends by itself.
-            await asyncio.wait_for(asyncio.to_thread(self._ask), self._timeout)
-        except (TimeoutError, redis.TimeoutError):
-            return {"status": "unhealthy", "message": _TIMED_OUT}
+            cast("Any", self._client).ping()
+        except redis.TimeoutError:
+            return _unhealthy(_TIMED_OUT)
         except redis.RedisError:
-            return {"status": "unhealthy", "message": _CONNECTION_FAILED}
+            return _unhealthy(_CONNECTION_FAILED)
         return {"status": "healthy", "response_time": round(time.perf_counter() - began, 4)}
 
-    def _ask(self) -> None:
-        cast("Any", self._client).ping()
+    def _ask_database(self) -> Check:
+        self._history.answers()
+        return {"status": "healthy"} if self._migration.done else _unhealthy(_NO_TABLES)
+
+    def _ask_freshness(self) -> Check:
+        """By the newest row; while there is none, by what waits to become one."""
+        if not self._migration.done:
+            self._history.answers()
+            return _unhealthy(_NO_TABLES)
+        newest = self._history.newest()
+        if newest is not None:
+            age = time.time() - newest.timestamp()
+        else:  # a fresh installation has neither
+            age = self._reader.sync_state().lag
+        if age <= self._most_hours * 3600:
+            return {"status": "healthy"}
+        hours = f"{self._most_hours} hour{'' if self._most_hours == 1 else 's'}"
+        return _unhealthy(f"Metrics are older than {hours}")
+
+    def _ask_sync(self) -> dict[str, object] | None:
+        try:
+            return _shown(self._reader.sync_state())
+        except redis.RedisError:
+            return None
+
+
+def _checked(ask: Callable[[], Check]) -> Callable[[], Check]:
+    """Fixed texts for what fails: a driver's may name hosts and users."""
+
+    def asked() -> Check:
+        try:
+            return ask()
+        except (DatabaseUnavailable, redis.RedisError):
+            return _unhealthy(_CONNECTION_FAILED)
+        except DBAPIError:
+            return _unhealthy(_REFUSED)
+
+    return asked
+
+
+def _unhealthy(message: str) -> Check:
+    return {"status": "unhealthy", "message": message}
+
+
+def _shown(state: SyncState) -> dict[str, object]:
+    leader = state.holders[LEADER]
+    return {
+        "lag_seconds": round(state.lag, 2),
+        "unsynced": state.unsynced,
+        "failures_waiting": state.failures_waiting,
+        "last_success_at": instant(state.succeeded_at),
+        "last_duration_seconds": None if state.duration is None else round(state.duration, 2),
+        "dropped_transitions": state.dropped,
+        "expired_unsynced": state.expired_unsynced,
+        "expired_failures": state.expired_failures,
+        "dead_letters": state.dead_letters,
+        # Who it is, `jobmon doctor` tells: no host's name leaves the server here.
+        "leads_since": instant(leader.since) if leader is not None else None,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from http import HTTPStatus
 from typing import Final
@@ -10,17 +11,23 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobmon.inert import inert
+from jobmon.server import probes
 from jobmon.server.endpoints import style_of
 from jobmon.server.responses import error
 from jobmon.settings import Settings
 
+_log: Final = logging.getLogger("jobmon.server")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\s]+))(?::[0-9]{1,5})?")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Hosts:
-    """Answers 400 to a foreign or missing ``Host`` and to a path that cannot be decoded."""
+    """Answers 400 to a foreign or missing ``Host`` and to a path that cannot be decoded.
+
+    Probes may come under any name: Kubernetes asks by the pod's address, and they tell nothing.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -34,8 +41,13 @@ class Hosts:
         await self._app(scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
+        if scope["path"] in probes.PATHS:
+            return True
         given = Headers(scope=scope).getlist("host")
-        return len(given) == 1 and host_name(given[0]) in self._allowed
+        if len(given) == 1 and host_name(given[0]) in self._allowed:
+            return True
+        _log.info("refused a request for the host %s: not among allowed_hosts", inert(given))
+        return False
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:

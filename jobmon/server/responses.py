@@ -106,6 +106,14 @@ def timestamp(seconds: float) -> str:
     return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def instant(seconds: float | None) -> str | None:
+    """As :func:`timestamp`; None for a time that is unknown or is none."""
+    try:
+        return timestamp(seconds) if seconds is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def date_time(seconds: float | None) -> str | None:
     """``2025-08-03 12:00:00``, in UTC; None for a time that is unknown or is none."""
     if seconds is None:

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jobmon.history.database import DatabaseUnavailable
+from jobmon.history.read import HistoryReader
+from jobmon.server.migration import Migration
 from jobmon.server.responses import Style, ok
 from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 from jobmon.store.state import QueueCounts
 
+_NONE: Final = QueueCounts()
+
 
 class Stats:
     """Handler of ``stats``."""
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
+    def __init__(
+        self, reader: Reader, history: HistoryReader, migration: Migration, settings: Settings
+    ) -> None:
         self._reader = reader
+        self._history = history
+        self._migration = migration
         self._always = settings.queues
 
     def queues(self, _request: Request) -> Response:
-        """Every configured queue and every one lately seen or with failed jobs."""
-        counts = {name: QueueCounts() for name in self._always} | self._reader.queue_counts()
+        """Every configured queue and every one lately seen or with failed jobs.
+
+        Raises:
+            DatabaseUnavailable: Who failed is not known. The store knows the last days' alone, and
+                a number that shrinks while the database is away would be a false one.
+        """
+        if not self._migration.done:
+            raise DatabaseUnavailable("its tables are not there yet")
+        failed = self._history.failed_by_queue()
+        counts = self._reader.queue_counts()
+        # Eager jobs were in no queue.
+        names = {*self._always, *counts, *failed} - {""}
         data = {
-            "total_failed": sum(queue.failed for queue in counts.values()),
+            "total_failed": sum(failed.get(name, 0) for name in names),
             "queues": {
                 name: {
-                    "pending": counts[name].pending,
-                    "processing": counts[name].processing,
-                    "failed": counts[name].failed,
+                    "pending": counts.get(name, _NONE).pending,
+                    "processing": counts.get(name, _NONE).processing,
+                    "failed": failed.get(name, 0),
                 }
-                for name in sorted(counts)
+                for name in sorted(names)
             },
         }
         return ok(Style.STATUS, data)

@@ -1,4 +1,4 @@
-"""Commands and correlation: acceptance lines S3, S5-S7, S9-S11, S20-S22, S87, S91."""
+"""Commands and correlation: acceptance lines S3, S5-S7, S9-S11, S91."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 import jobmon
 from tests.conftest import RedisServer
+from tests.live import command_fixtures
 
 pytestmark = pytest.mark.live
 
@@ -156,6 +157,44 @@ def test_s10_exit_codes(store: RedisServer, statement: str, exit_code: int) -> N
     assert [run["exit_code"] for run in ended.values()] == [exit_code]
 
 
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (("click_program.py", "orders", "import", "2026-11-25", "--limit", "3"), "orders:import"),
+        (("shop/manage.py", "invoice", "november", "--currency", "USD"), "invoice"),
+    ],
+    ids=["click", "django"],
+)
+def test_s9_a_command_of_a_program_that_knows_nothing_of_jobmon_is_recorded(
+    store: RedisServer, program: tuple[str, ...], name: str
+) -> None:
+    assert command_fixtures.run(store, *program).returncode == 0
+    (ended,) = hash_of(store, "jobmon:commands:finished").values()
+    assert {"id", "command", "source", "finished_at", "exit_code"} <= set(ended)
+    assert (ended["command"], ended["source"], ended["exit_code"]) == (name, "console", 0)
+    assert hash_of(store, "jobmon:commands:running") == {}
+    with store.client() as client:
+        assert client.get(f"jobmon:command-pid-map:{name}") == ended["id"].encode()
+
+
+@pytest.mark.parametrize(
+    ("program", "exit_code"),
+    [
+        (("click_program.py", "end", "error"), 1),
+        (("click_program.py", "end", "exit-4"), 4),
+        (("shop/manage.py", "invoice", "november", "--end", "error"), 1),
+        (("shop/manage.py", "invoice", "november", "--end", "exit-4"), 4),
+    ],
+    ids=str,
+)
+def test_s10_exit_codes_of_programs_that_know_nothing_of_jobmon(
+    store: RedisServer, program: tuple[str, ...], exit_code: int
+) -> None:
+    assert command_fixtures.run(store, *program).returncode == exit_code
+    (ended,) = hash_of(store, "jobmon:commands:finished").values()
+    assert ended["exit_code"] == exit_code
+
+
 def test_s11_two_runs_at_once_are_both_running(store: RedisServer) -> None:
     printed = script(
         store,
@@ -172,95 +211,6 @@ def test_s11_two_runs_at_once_are_both_running(store: RedisServer) -> None:
         """,
     )
     assert printed == "both"
-
-
-def test_s20_what_is_switched_off_is_not_recorded(store: RedisServer) -> None:
-    body = (
-        ENQUEUE
-        + """
-    with jobmon.command("data:process"):
-        queue.enqueue(os.getpid)
-    print(len(queue))
-    """
-    )
-    assert script(store, body, JOB_MONITOR_MONITORING_JOB_CORRELATION_ENABLED="false") == "1"
-    assert not [key for key in keys(store) if key.startswith("jobmon:command:") and "jobs" in key]
-    assert "jobmon:commands:finished" in keys(store)
-    with store.client() as client:
-        client.flushall()
-    assert script(store, body, JOB_MONITOR_MONITORING_COMMANDS_ENABLED="false") == "1"
-    assert "jobmon:commands:finished" not in keys(store)
-
-
-def test_s21_and_s22_keys_and_their_life(store: RedisServer) -> None:
-    run_id = script(
-        store,
-        ENQUEUE
-        + """
-    with jobmon.command("data:process") as run:
-        queue.enqueue(os.getpid)
-    print(run.id)
-    """,
-    )
-    documented = {
-        "jobmon:commands:finished",
-        "jobmon:command-pid-map:data:process",
-        f"jobmon:command:{run_id}:jobs",
-        f"jobmon:command:metrics:data:process:{run_id}",
-    }
-    assert documented <= keys(store)
-    with store.client() as client:
-        for key in (
-            f"jobmon:command:{run_id}:jobs",
-            f"jobmon:command:metrics:data:process:{run_id}",
-        ):
-            assert 86_000 < client.ttl(key) <= 86_400
-
-
-def test_s87_secrets_never_reach_redis(store: RedisServer) -> None:
-    script(
-        store,
-        ENQUEUE
-        + """
-    with jobmon.command("data:process", arguments={"api_key": "s3cr3t-a"}, options={"u": "https://me:s3cr3t-b@host/"}):
-        queue.enqueue(print, "Bearer s3cr3t-c", password="s3cr3t-d")
-    """,
-        JOB_MONITOR_ARGUMENTS_RECORD="all",
-    )
-    with store.client() as client:
-        everything = b"".join(
-            b"".join(client.hgetall(key).values())
-            for key in client.keys("jobmon:*")
-            if client.type(key) == b"hash"
-        )
-    assert b"[redacted]" in everything
-    assert b"s3cr3t" not in everything
-
-
-def test_s91_the_worker_path_stays_light(store: RedisServer) -> None:
-    heavy = "scipy sqlalchemy starlette uvicorn prometheus_client pydantic rich opentelemetry.sdk"
-    program = f"""
-    import sys
-    import celery.signals, redis, rq
-    # redis-py loads an SDK that is installed by itself.
-    before = set(sys.modules)
-    import jobmon
-    jobmon.instrument()
-    assert "jobmon.instrument.celery" in sys.modules, "Celery was not hooked"
-    assert "jobmon.instrument.rq" in sys.modules, "RQ was not hooked"
-    with jobmon.command("data:process"):
-        pass
-    from jobmon.instrument import recorder
-    assert recorder.stats().written or recorder.flush(10)
-    loaded = set({heavy.split()!r}) & (set(sys.modules) - before)
-    assert not loaded, loaded
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env={**os.environ, "JOB_MONITOR_REDIS_URL": store.url},
-        check=True,
-        timeout=60,
-    )
 
 
 def test_s91_no_engine_is_imported_before_the_user_does() -> None:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from jobmon.model import Stage, Status, Transition
 from jobmon.settings import KEYS, load
+from jobmon.settings.explain import shown as in_words
+from jobmon.settings.schema import MASK
 from jobmon.store.connection import connect
 from jobmon.store.reader import Reader
 from jobmon.store.writer import Writer
 from tests.conftest import RedisServer
+from tests.live.celery_fixtures import Producer, celery_worker, wait_for
+from tests.live.rq_fixtures import rq_worker
+from tests.settings.test_values import DIGEST, GOOD
 
 pytestmark = pytest.mark.live
 
 DOWN = "redis://127.0.0.1:1/0"
+TIMED_CELERY = "tests.live.apps.timed_celery_app"
+TIMED_RQ = "tests.live.apps.timed_rq_worker.TimedWorker"
+JOBS = 25
+RECORD_TIMEOUT_SECONDS = 0.5
+MOST_PERIODS = 8
+"""Waits between attempts to write begin with 0.1 s and double: so many take 25 s."""
 
 
 def run(*argv: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +107,7 @@ def test_s14_a_transition_twice_or_late_changes_nothing(store: RedisServer) -> N
     client.close()
 
 
-def test_s19_with_redis_down_jobs_run_and_finish(store: RedisServer) -> None:
+def test_s19_jobs_run_where_redis_was_never_there_and_finish(store: RedisServer) -> None:
     program = f"""
     import os, time, redis, jobmon
     jobmon.instrument()
@@ -114,6 +127,69 @@ def test_s19_with_redis_down_jobs_run_and_finish(store: RedisServer) -> None:
     assert float(ran.stdout.splitlines()[-1]) < 2.0, "publishing waited for the store"
     assert "Traceback" not in ran.stderr
     assert time.monotonic() - began < 30
+
+
+def test_s19_no_job_waits_for_a_redis_that_hangs_or_is_gone(
+    store: RedisServer, own_redis_server: RedisServer, tmp_path: Path
+) -> None:
+    state = {"JOB_MONITOR_REDIS_URL": own_redis_server.url}
+    assert own_redis_server.process is not None
+    for name in ("celery", "rq"):
+        (tmp_path / name).mkdir()
+    with (
+        closing(Producer(store, "tests.live.apps.engines", **state)) as producer,
+        celery_worker(store, tmp_path / "celery", app=TIMED_CELERY, **state) as celery,
+        rq_worker(store, tmp_path / "rq", kind=TIMED_RQ, **state) as rq,
+    ):
+        usual = _seconds(producer, store)
+        own_redis_server.process.send_signal(signal.SIGSTOP)
+        try:
+            hanging = _seconds(producer, store)
+        finally:
+            own_redis_server.process.send_signal(signal.SIGCONT)
+        own_redis_server.stop()
+        gone = _seconds(producer, store)
+        assert celery.process.poll() is rq.process.poll() is None
+        said = celery.log + rq.log
+    assert "Traceback" not in said
+    for seconds in (hanging, gone):
+        for engine, each in seconds.items():
+            assert max(each) <= max(usual[engine]) + RECORD_TIMEOUT_SECONDS
+            extra = sum(each) - sum(usual[engine])
+            assert extra <= MOST_PERIODS * RECORD_TIMEOUT_SECONDS, engine
+
+
+def _seconds(producer: Producer, broker: RedisServer) -> dict[str, list[float]]:
+    """Publish jobs in a command and see them succeed: how long each call and each job took."""
+    program = """
+    import time
+    def timed(call):
+        began = time.perf_counter()
+        job = call()
+        return [job.id, time.perf_counter() - began]
+    with jobmon.command("data:process"):
+        celery = [timed(lambda: celery_app.add.delay(n)) for n in range(JOBS)]
+        rq = [timed(lambda: rq_jobs.queue.enqueue(rq_jobs.add, n)) for n in range(JOBS)]
+    said = {"celery": celery, "rq": rq}
+    """
+    said = producer.run(program.replace("JOBS", str(JOBS)))
+    found: dict[str, list[float]] = {"publish": []}
+    with broker.client(db=3) as times, broker.client(db=1) as rq, broker.client(db=2) as celery:
+        for engine, published in said.items():
+            ids = [job_id for job_id, _ in published]
+            found["publish"] += [seconds for _, seconds in published]
+            wait_for(lambda ids=ids: None not in times.mget(ids), f"{engine} ran all", 60)
+            found[engine] = [float(value) for value in times.mget(ids)]
+            if engine == "rq":
+                finished = [f"rq:job:{job_id}" for job_id in ids]
+                wait_for(
+                    lambda names=finished: {rq.hget(n, "status") for n in names} == {b"finished"},
+                    "every RQ job succeeded",
+                )
+            else:
+                stored = celery.mget([f"celery-task-meta-{job_id}" for job_id in ids])
+                assert {json.loads(one)["status"] for one in stored} == {"SUCCESS"}
+    return found
 
 
 def test_s77_run_exits_as_its_command_does(store: RedisServer) -> None:
@@ -141,22 +217,30 @@ def test_s10_a_signal_under_run_is_128_and_its_number(store: RedisServer) -> Non
     assert ended["exit_code"] == 143
 
 
-def test_s79_every_setting_has_a_variable_and_a_source(store: RedisServer, tmp_path: Path) -> None:
+def test_s79_every_setting_has_a_variable_and_doctor_says_so(tmp_path: Path) -> None:
+    texts = {name: text for name, (text, _) in GOOD.items()}
+    values = {name: value for name, (_, value) in GOOD.items()}
     secret = "hunter2-hunter2"
-    url = store.url.replace("redis://", f"redis://:{secret}@")
+    texts["redis.url"] = f"rediss://u:{secret}@127.0.0.1:1/3"
+    texts["redis.password"] = secret
+    values["redis.url"] = texts["redis.url"]
+    assert set(texts) == set(KEYS)
+    (tmp_path / "jobmon.toml").write_text('[redis.connections.cache]\nhost = "cache"\n')
     ran = run(
         *(sys.executable, "-m", "jobmon.cli.main", "doctor", "--format", "json"),
         cwd=tmp_path,
-        JOB_MONITOR_REDIS_URL=url,
-        JOB_MONITOR_TRACKING_TTL="90000",
+        **{KEYS[name].variable: text for name, text in texts.items()},
     )
-    assert secret not in ran.stdout + ran.stderr
     shown = {row["key"]: row for row in json.loads(ran.stdout)["settings"]}
     assert set(shown) == set(KEYS)
-    assert (shown["tracking_ttl"]["value"], shown["tracking_ttl"]["source"]) == (
-        "90000",
-        "JOB_MONITOR_TRACKING_TTL",
-    )
+    for name, key in KEYS.items():
+        assert shown[name]["source"] == key.variable
+        if key.secret:
+            assert MASK in shown[name]["value"], name
+        else:
+            assert shown[name]["value"] == in_words(key, values[name]), name
+    for hidden in (secret, DIGEST):
+        assert hidden not in ran.stdout + ran.stderr
 
 
 def test_s80_a_worker_with_a_bad_setting_warns_and_works(store: RedisServer) -> None:

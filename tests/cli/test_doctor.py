@@ -11,7 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobmon.settings import KEYS
+from jobmon.history import migrate
+from jobmon.model import Outcome
+from jobmon.settings import KEYS, load
+from jobmon.store.lease import Lease
+from tests.serving import Recorded
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,6 +97,23 @@ def test_a_user_who_may_not_ask_is_told_so(own_redis_server: Any, tmp_path: Path
     assert "Redis refused: " in said.stdout
 
 
+def test_a_user_who_may_write_but_not_ask_for_info_will_do(
+    own_redis_server: Any, tmp_path: Path
+) -> None:
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "writer", "on", ">x", "~*", "+@all", "-info")
+    said = doctor(
+        cwd=tmp_path,
+        JOB_MONITOR_REDIS_HOST="127.0.0.1",
+        JOB_MONITOR_REDIS_PORT=str(own_redis_server.port),
+        JOB_MONITOR_REDIS_USERNAME="writer",
+        JOB_MONITOR_REDIS_PASSWORD="x",
+    )
+    assert said.returncode == 0
+    assert "Redis answers." in said.stdout
+    assert "Warning: its version and memory policy are unknown: " in said.stdout
+
+
 def test_a_policy_that_deletes_records_is_a_warning(own_redis_server: Any, tmp_path: Path) -> None:
     with own_redis_server.client() as client:
         client.config_set("maxmemory", "100mb")
@@ -113,3 +134,57 @@ def test_a_bad_value_stops_it(tmp_path: Path) -> None:
     assert said.returncode == 2
     assert said.stdout == ""
     assert "listen: 'everywhere' from JOB_MONITOR_LISTEN is not allowed" in said.stderr
+
+
+def test_the_database_is_looked_at_and_not_made(redis_server: Any, tmp_path: Path) -> None:
+    own = {"JOB_MONITOR_REDIS_URL": redis_server.url}
+    said = doctor(cwd=tmp_path, **own)
+    assert said.returncode == 0, said.stderr
+    assert "The database jobmon.db is not there yet" in said.stdout
+    assert not list(tmp_path.iterdir())
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    migrate.prepare(load({"database.url": url}, environ={}))
+    said = doctor(cwd=tmp_path, JOB_MONITOR_DATABASE_URL=url, **own)
+    assert said.returncode == 0, said.stderr
+    assert f"own.db has tables of version {migrate.versions()[-1]}." in said.stdout
+
+
+def test_a_database_that_cannot_be_reached_is_exit_69_and_its_password_is_not_told(
+    redis_server: Any, tmp_path: Path
+) -> None:
+    for form in ("text", "json"):
+        said = doctor(
+            *("--format", form),
+            cwd=tmp_path,
+            JOB_MONITOR_REDIS_URL=redis_server.url,
+            JOB_MONITOR_DATABASE_URL=f"postgresql://u:hunter2@127.0.0.1:{closed_port()}/shop",
+        )
+        assert said.returncode == 69
+        assert "the database shop on 127.0.0.1:" in said.stdout
+        assert "hunter2" not in said.stdout + said.stderr
+
+
+def test_how_far_the_history_is_behind_and_who_leads(recorded: Recorded, tmp_path: Path) -> None:
+    recorded.run().jobs(2, Outcome.FAILED)
+    url = recorded.settings.redis.url or ""
+    with recorded.client() as client:
+        client.hset("jobmon:totals:recorder", mapping={"dropped:full": 7, "expired_unsynced": 5})
+        said = doctor(cwd=tmp_path, JOB_MONITOR_REDIS_URL=url)
+        assert "1 runs and jobs wait to be copied, for " in said.stdout
+        assert "2 failures wait to be copied." in said.stdout
+        assert "Lost: 7 transitions dropped, 5 runs and jobs and 0 failures expired" in said.stdout
+        assert "No server leads" in said.stdout
+        assert Lease(client, recorded.settings).acquire() is not None
+    said = doctor("--format", "json", cwd=tmp_path, JOB_MONITOR_REDIS_URL=url)
+    history = json.loads(said.stdout)["history"]
+    assert history["holders"]["leader"]["pid"] == os.getpid()
+    assert history["holders"]["sync"] is None
+    assert (history["unsynced"], history["last_success_at"]) == (1, None)
+
+
+def test_an_interval_too_long_for_what_expires_is_a_warning(
+    redis_server: Any, tmp_path: Path
+) -> None:
+    own = {"JOB_MONITOR_REDIS_URL": redis_server.url, "JOB_MONITOR_COMPLETED_TTL": "600"}
+    said = doctor(cwd=tmp_path, **own)
+    assert "Warning: sync.interval_minutes (5) is half of completed_ttl or more" in said.stdout

@@ -42,11 +42,21 @@ def test_a_signal_lets_open_requests_end(own_redis_server: RedisServer) -> None:
     recorded.close()
     assert own_redis_server.process is not None
     answers: list[httpx.Response] = []
+    sent = threading.Event()
+
+    def trace(event: str, _info: object) -> None:
+        if event == "http11.receive_response_headers.started":
+            sent.set()
+
+    def ask() -> None:
+        answers.append(server.get("stats", extensions={"trace": trace}))
+
     with Served(own_redis_server.url) as server:
-        assert server.get("stats").status_code == 200
+        until(lambda: server.data("stats")["total_failed"] == 3)
         own_redis_server.process.send_signal(signal.SIGSTOP)
-        asking = threading.Thread(target=lambda: answers.append(server.get("stats")))
+        asking = threading.Thread(target=ask)
         asking.start()
+        assert sent.wait(10)
         until(lambda: waiting_for(own_redis_server, server))
         server.process.send_signal(signal.SIGTERM)
         until(lambda: refused(server))
@@ -152,7 +162,10 @@ def test_the_level_and_the_channel_are_obeyed(store: RedisServer) -> None:
         assert server.process.stdout is not None
         lines = [server.process.stdout.readline() for _ in range(2)]
         assert "no authentication" in lines[0]
-        assert f"GET {PREFIX}/stats 200" in lines[1]
+        assert "tables are now of version" in lines[1]
+        while f"GET {PREFIX}/stats 200" not in lines[-1]:
+            lines.append(server.process.stdout.readline())
+            assert lines[-1], lines
 
 
 def test_probes_and_scrapes_are_quiet_unless_asked(store: RedisServer) -> None:

@@ -21,14 +21,21 @@ pytestmark = pytest.mark.live
 
 
 def test_once_accounts_for_every_job_and_traces_each(tmp_path: Path) -> None:
+    own, left = tmp_path / "own", tmp_path / "left"
+    own.mkdir()
+    left.mkdir()
+    # What the user has set for their own workers is none of the demo's business.
+    (own / "jobmon.toml").write_text('[redis]\nprefix = "shop:"\n[auth]\ntokens = ["a"]\n')
     with Receiver() as receiver:
         ran = subprocess.run(
             [sys.executable, "-m", "jobmon.cli.main", "demo", "--once"],
             env={
                 **os.environ,
-                "TMPDIR": str(tmp_path),
+                "TMPDIR": str(left),
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+                "JOB_MONITOR_TRACKING_TTL": "soon",
             },
+            cwd=own,
             capture_output=True,
             text=True,
             timeout=180,
@@ -54,7 +61,7 @@ def test_once_accounts_for_every_job_and_traces_each(tmp_path: Path) -> None:
         ran.stdout,
     )
     assert nested, ran.stdout
-    assert not list(tmp_path.iterdir()), "the demo left files behind"
+    assert not list(left.iterdir()), "the demo left files behind"
 
     commands = {s.name: s.trace_id for s in receiver.spans if s.name.startswith("command ")}
     assert set(commands) == {
@@ -77,7 +84,8 @@ def test_once_accounts_for_every_job_and_traces_each(tmp_path: Path) -> None:
             assert attributes(span)["jobmon.command.name"].startswith("corpus:")
 
 
-def test_ctrl_c_leaves_no_process_port_or_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_leaves_no_process_port_or_file(tmp_path: Path, number: signal.Signals) -> None:
     tempfile.mkdtemp(dir=tmp_path)  # what others left there stays
     with subprocess.Popen(
         [sys.executable, "-m", "jobmon.cli.main", "demo"],
@@ -86,6 +94,7 @@ def test_ctrl_c_leaves_no_process_port_or_file(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # it may be ignored here
     ) as demo:
         assert demo.stdout is not None
         seen = ""
@@ -95,7 +104,7 @@ def test_ctrl_c_leaves_no_process_port_or_file(tmp_path: Path) -> None:
                 break
         port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", seen)
         assert port, seen
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(number)
         rest = demo.stdout.read()
         assert demo.wait(60) == 0, rest
     with socket.socket() as probe:

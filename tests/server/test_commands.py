@@ -44,6 +44,10 @@ def test_a_run_is_shown_with_its_counters(served: Served, recorded: Recorded) ->
         "tags": ["nightly"],
         "parent_process_id": None,
         "parent_job_id": None,
+        "due_at": None,
+        "sent_at": None,
+        "schedule": None,
+        "root_job_id": None,
     }
     assert counters == {
         "job_count": 7,

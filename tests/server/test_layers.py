@@ -16,9 +16,10 @@ from jobmon.server import body, boundary
 from jobmon.server.app import create_app
 from jobmon.server.endpoints import Action, Endpoint
 from jobmon.server.hosts import allowed_hosts, host_name
+from jobmon.server.probes import alive
 from jobmon.server.responses import Style
 from jobmon.settings import SettingsError
-from tests.server.application import Application, configured
+from tests.server.application import ENDPOINTS, Application, configured
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,14 @@ def test_allowed_hosts_are_this_machine_and_what_the_settings_name() -> None:
     assert allowed_hosts(configured(listen="10.0.0.5:1")) == loopback | {"10.0.0.5"}
     settings = configured(allowed_hosts="A.example", public_url="https://b.example:444/x")
     assert allowed_hosts(settings) == loopback | {"a.example", "b.example"}
+
+
+def test_probes_answer_under_any_host() -> None:
+    probe = Endpoint("/livez", Style.SUCCESS, {"GET": Action(alive, None)})
+    app = Application(configured(), [*ENDPOINTS, probe])
+    foreign = {"host": "10.1.2.3:8765"}
+    assert app.request("GET", "/livez", headers=foreign).status_code == 200
+    assert app.request("GET", "/probe", headers=foreign).status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/things/%", "/things/%zz", "/things/%ff", "/%c3%28"])

@@ -1,0 +1,240 @@
+"""The work that one of all servers does unasked: ends what nobody ends, and keeps the history."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import redis
+from sqlalchemy.exc import DBAPIError
+
+from jobmon.errors import JobmonError
+from jobmon.history import database
+from jobmon.history.commit import Committer
+from jobmon.history.copying import LeaseLostError, Report
+from jobmon.history.failures import Failures
+from jobmon.history.retention import Retention
+from jobmon.history.schema import tables
+from jobmon.history.sync import Sync
+from jobmon.history.write import FencedError, History
+from jobmon.server.leader import Leader
+from jobmon.server.reaper import Reaping
+from jobmon.server.seldom import Seldom
+from jobmon.store import connection
+from jobmon.store.holding import holding
+from jobmon.store.identity import Identity
+from jobmon.store.keys import LEADER, SYNC
+from jobmon.store.lease import Lease
+from jobmon.store.passes import Passes
+from jobmon.store.unsynced import Unsynced
+
+if TYPE_CHECKING:
+    from jobmon.server.migration import Migration
+    from jobmon.settings import Settings
+
+_FAILURES_EVERY_SECONDS: Final = 0.5
+_EXTEND_EVERY_SECONDS: Final = 60.0
+_LOOK_EVERY_SECONDS: Final = 5.0
+"""Whether a pass of the sync, or of the retention, is due."""
+_LONGEST_FIRST_WAIT_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 10.0
+"""Longest wait at the end for what is being written; what is not done by then never was."""
+_LOG_EVERY_SECONDS: Final = 600.0
+
+_log: Final = logging.getLogger("jobmon.serve")
+
+
+class _Task(NamedTuple):
+    """What is done again and again, in a thread of its own."""
+
+    name: str
+    work: Callable[[int], object]
+    """Called with the token of the leader's lease."""
+    seconds: float
+    """From the begin of one time to that of the next. What is missed is not made up for."""
+    trouble: str
+    """What does not happen while it fails."""
+    first: float = 0.0
+    """Seconds before the first time."""
+
+
+class Work:
+    """All of it. Every server has one; that of the leader works.
+
+    What a leader that was frozen still does when it wakes is refused: by the store's scripts, which
+    ask for its lease's token, and by the history, whose fence a later token has passed. The reaper
+    alone asks for none, because it says the same whoever calls it, and is compared with last beats.
+    """
+
+    def __init__(self, settings: Settings, migration: Migration, *, scheduled: bool = True) -> None:
+        """Make it; nothing is done yet.
+
+        Args:
+            settings: The store, the database, intervals.
+            migration: Without its end, there is nothing to copy into.
+            scheduled: Whether to sync by itself. Failed jobs are copied all the same.
+
+        Raises:
+            SettingsError: The database's driver is not installed.
+        """
+        self._settings = settings
+        self._migration = migration
+        self._client = connection.connect(settings)
+        self._leader = Leader(settings)
+        self._stop = threading.Event()
+        self._engine = database.connect(settings)
+        own = tables(settings.database.table_prefix)
+        store = Identity(self._client, settings)
+        self._unsynced = Unsynced(self._client, settings)
+        self._passes = Passes(self._client, settings)
+        self._reaping = Reaping(self._client, settings)
+        self._failures = Failures(
+            self._client,
+            Committer(History(self._engine, own, LEADER, store), settings, self._stop),
+            settings,
+        )
+        self._sync = Sync(
+            self._client,
+            Committer(History(self._engine, own, SYNC, store), settings, self._stop),
+            settings,
+            self._stop,
+        )
+        self._retention = Retention(self._engine, own, settings, self._stop)
+        self._interval_seconds = settings.sync.interval_minutes * 60
+        self._unscheduled = _why_unscheduled(settings, scheduled=scheduled)
+        self._threads = [
+            threading.Thread(target=self._migration.run, args=(self._stop,), daemon=True),
+            *(
+                threading.Thread(
+                    target=self._repeat, args=(task,), name=f"jobmon-{task.name}", daemon=True
+                )
+                for task in self._tasks()
+            ),
+        ]
+
+    def start(self) -> None:
+        """Begin, as soon as this server leads."""
+        if self._unscheduled:
+            _log.info("this server does not sync by itself: %s", self._unscheduled)
+        self._leader.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Write what is being written to its end, within 10 s, or not at all; then lead no more."""
+        self._stop.set()
+        deadline = time.monotonic() + _STOP_SECONDS
+        begun = [thread for thread in self._threads if thread.ident is not None]
+        for thread in begun:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._leader.stop()
+        if any(thread.is_alive() for thread in begun):
+            # It goes down with the process: a transaction that is not committed is none.
+            _log.warning("the database or the store does not answer: work is broken off")
+            return
+        self._engine.dispose()
+        self._client.close()
+
+    def _tasks(self) -> list[_Task]:
+        settings = self._settings
+        found = [
+            _Task("reaper", self._reap, self._reaping.interval_seconds, "silence is not judged"),
+            _Task(
+                "failures", self._copy_failures, _FAILURES_EVERY_SECONDS, "failures are not copied"
+            ),
+        ]
+        if settings.sync.enabled:
+            # More than twice in the life of what has completed.
+            seconds = min(_EXTEND_EVERY_SECONDS, settings.completed_ttl / 4)
+            found.append(_Task("extend", self._extend, seconds, "what waits may expire"))
+        if settings.history.retention_days:
+            found.append(
+                _Task("retention", self._prune, _LOOK_EVERY_SECONDS, "old rows are not deleted")
+            )
+        if not self._unscheduled:
+            first = random.uniform(0, _LONGEST_FIRST_WAIT_SECONDS)  # noqa: S311
+            found.append(
+                _Task("sync", self._copy, _LOOK_EVERY_SECONDS, "not everything is synced", first)
+            )
+        return found
+
+    def _repeat(self, task: _Task) -> None:
+        """Until the end, while this server leads, and whatever fails."""
+        trouble = Seldom(_LOG_EVERY_SECONDS)
+        due = time.monotonic() + task.first
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            token = self._leader.token
+            if token is not None:
+                try:
+                    task.work(token)
+                except (FencedError, LeaseLostError):
+                    _log.info("%s: another server does the work by now", task.name)
+                except Exception as error:
+                    if not self._stop.is_set() and trouble.is_due():
+                        _tell(task.trouble, error)
+            now = time.monotonic()
+            due = due + task.seconds if due + task.seconds > now else now + task.seconds
+
+    def _reap(self, _token: int) -> None:
+        self._reaping.once()
+
+    def _extend(self, token: int) -> None:
+        self._unsynced.extend(token)
+
+    def _prune(self, _token: int) -> None:
+        if self._migration.done:
+            self._retention.turn()
+
+    def _copy_failures(self, token: int) -> None:
+        if self._migration.done:
+            copied = self._failures.copy(token)
+            self._passes.copied(token, {"failed_jobs": copied.failed})
+
+    def _copy(self, _token: int) -> None:
+        """One pass if it is due, unless somebody else's goes on, such as ``jobmon sync``."""
+        if not (self._migration.done and self._passes.due(self._interval_seconds)):
+            return
+        lease = Lease(self._client, self._settings, SYNC)
+        token = lease.acquire()
+        if token is None:
+            return
+        with holding(lease, token):
+            # Another one may have begun and ended since it was asked.
+            if self._passes.due(self._interval_seconds):
+                _tell_of(self._sync.run(token))
+
+
+def _why_unscheduled(settings: Settings, *, scheduled: bool) -> str:
+    """Empty: it syncs by itself."""
+    if not scheduled:
+        return "--no-schedule"
+    if settings.environment == "testing":
+        return "environment is testing"
+    return "" if settings.sync.enabled else "sync.enabled is false"
+
+
+def _tell(trouble: str, error: Exception) -> None:
+    if isinstance(error, DBAPIError):  # its text holds the statement and its values
+        _log.warning("%s: %s", trouble, database.said(error))
+    elif isinstance(error, JobmonError | redis.RedisError):
+        _log.warning("%s: %s", trouble, error)
+    else:
+        _log.error("%s", trouble, exc_info=error)
+
+
+def _tell_of(report: Report) -> None:
+    _log.info(
+        "synced %d runs and %d jobs in %.2f s%s",
+        *(report.runs, report.jobs, report.seconds),
+        f", stopped early: {report.stopped}" if report.stopped else "",
+    )
+    if report.skipped:
+        _log.warning(
+            "%d records were set aside, or had expired: jobmon doctor --dead-letters shows those "
+            "that were set aside",
+            report.skipped,
+        )

@@ -1,0 +1,48 @@
+"""Families of schedulers and of when entries are due."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from jobmon.model import Beat
+from jobmon.store import connection
+from jobmon.store.beats import Beats
+from tests.metrics.conftest import Sampled
+from tests.serving import Recorded
+
+SCHEDULER = {"engine": "celery", "kind": "beat", "scheduler": "shop", "hostname": "web-1"}
+
+
+def tell(recorded: Recorded, beats: str, own_id: str, age_seconds: float = 0, **said: Any) -> None:
+    body = json.dumps({"engine": "celery", "kind": "beat", **said}).encode()
+    with connection.connect(recorded.settings) as client:
+        beat = Beat(beats, own_id, int(age_seconds * 1000), body)
+        assert Beats(client, recorded.settings).send([beat]).taken == 1
+
+
+def test_a_scheduler_is_up_by_its_loop(recorded: Recorded, sampled: Sampled) -> None:
+    tell(recorded, "scheduler", "old", 500, name="shop", hostname="web-1", entries=1)
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) == 0
+    seen = sampled("jobmon_scheduler_last_seen_timestamp_seconds", **SCHEDULER)
+    assert seen == pytest.approx(time.time() - 500, abs=30)
+    tell(recorded, "scheduler", "new", name="shop", hostname="web-1", entries=1)
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) == 1
+
+
+def test_an_entry_tells_what_sends_its_command_and_when_next(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    tell(recorded, "scheduler", "s", name="shop", hostname="web-1")
+    for owner, at in (("s", 2000.5), ("t", 1000.5)):
+        said = {"name": "report", "schedule": "0 4 * * *", "next_due_at": at}
+        tell(recorded, "schedule", f"{owner}\x1freport", **said)
+    tell(recorded, "schedule", "s\x1foff", name="off", next_due_at=1.0, enabled=False)
+    labels = {"command": "report", "engine": "celery", "kind": "beat", "schedule": "0 4 * * *"}
+    assert sampled("jobmon_command_info", **labels) == 1
+    expected = "jobmon_command_next_expected_timestamp_seconds"
+    assert sampled(expected, command="report") == 2000.5  # that of the scheduler that is up
+    assert sampled(expected, command="off") is None
