@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from docs import acceptance
+from docs import acceptance, recorded
+from jobmon.instrument import click, django
 from jobmon.metrics import catalogue
 from jobmon.settings import KEYS, explain, load
 from jobmon.store import keys
@@ -28,7 +29,8 @@ def settings_page() -> str:
         "",
         "A value comes from the first of these that has it:",
         "",
-        "1. arguments of the call, options of the command line",
+        '1. arguments of the call, as in `jobmon.instrument({"redis.url": "redis://state"})`;',
+        "   options of the command line",
         "2. the environment: `JOB_MONITOR_` + the key in capitals, `.` → `_`; an empty variable",
         "   counts as unset",
         "3. `jobmon.toml` in the working directory, or the file named by `JOB_MONITOR_CONFIG`",
@@ -54,9 +56,31 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands_page() -> str:
+    """``reference/commands.md``."""
+    lines = [
+        MADE,
+        "",
+        "# Commands that are left out",
+        "",
+        "They are no units of work: servers and workers that run until they are told to stop,",
+        "shells and prompts that wait for a person, and tools that test, print or write code. A",
+        "pattern in `commands.include` other than `*` takes in what it matches.",
+        "",
+        "**Django**, by the command's name:",
+        ", ".join(f"`{name}`" for name in sorted(django.LEFT_OUT)) + ".",
+        "",
+        "**Click and Typer**, the commands that these packages define themselves:",
+        ", ".join(f"`{name}`" for name in sorted(click.TOOLS)) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "acceptance.md": acceptance.page,
+    "reference/commands.md": commands_page,
     "reference/metrics.md": catalogue.reference,
+    "reference/recorded.md": recorded.page,
     "reference/redis-keys.md": keys.reference,
     "reference/settings.md": settings_page,
 }

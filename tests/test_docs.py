@@ -1,12 +1,50 @@
-"""The pages made from code say what the code says."""
+"""Pages made from code say what the code says; links lead somewhere."""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
 
 import pytest
 
 from docs import build
 
+REPOSITORY = build.ROOT.parent
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def pages() -> list[Path]:
+    """Every page of the repository."""
+    found: list[Path] = []
+    for folder, below, files in os.walk(REPOSITORY):
+        below[:] = [name for name in below if not name.startswith(".")]
+        found += [Path(folder, name) for name in files if name.endswith(".md")]
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    """What can be named after ``#``: headings as GitHub writes them."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
 
 @pytest.mark.parametrize("name", build.PAGES)
 def test_a_made_page_is_current(name: str) -> None:
     assert (build.ROOT / name).read_text(encoding="utf-8") == build.PAGES[name](), "run make docs"
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    broken, count = [], 0
+    for page in pages():
+        for link in LINK.findall(page.read_text(encoding="utf-8")):
+            if "://" in link or link.startswith("mailto:"):
+                continue
+            count += 1
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{page.relative_to(REPOSITORY)}: {link}")
+    assert count > 10
+    assert not broken

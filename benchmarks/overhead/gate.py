@@ -24,7 +24,8 @@ def noop() -> None:
 
 def wait() -> None:
     """Hold the worker until the benchmark has published all."""
-    with redis.Redis.from_url(url()) as client:
+    # redis-py 8 gives up after 5 s by itself.
+    with redis.Redis.from_url(url(), socket_timeout=None) as client:
         client.blpop([OPENED], timeout=_LONGEST_SECONDS)
 
 

@@ -234,11 +234,21 @@ def memory(client: Any, jobs: int) -> tuple[int, int, dict[str, int]]:
     process_id = items[0].process_id
     keys = Keys(Settings().redis.prefix)
     own = keys.of(process_id)
-    names = (own.jobs, own.metrics(COMMAND), own.attempts, own.unsynced)
-    sizes = {name: client.memory_usage(name, samples=0) or 0 for name in names}
-    # Entries of this run in the keys of all runs.
-    shared = (keys.failed, keys.unsynced, keys.drained, keys.finished, keys.finished_by_time)
-    sizes |= {name: client.memory_usage(name, samples=0) or 0 for name in shared}
+    names = {
+        "jobs": own.jobs,
+        "metrics": own.metrics(COMMAND),
+        "attempts": own.attempts,
+        "unsynced of the run": own.unsynced,
+        # Entries of this run in the keys of all runs.
+        "failed": keys.failed,
+        "unsynced": keys.unsynced,
+        "drained": keys.drained,
+        "finished": keys.finished,
+        "finished by time": keys.finished_by_time,
+    }
+    for series in client.hvals(keys.job_series):
+        names[f"failed of series {series.decode()}"] = keys.failed_in(series.decode())
+    sizes = {name: client.memory_usage(key, samples=0) or 0 for name, key in names.items()}
     records = client.hgetall(own.jobs).values()
     # The store's own numbers are no part of what was to be stored.
     return sum(sizes.values()), sum(len(X.sub(b"", one)) for one in records), sizes
@@ -270,9 +280,7 @@ def table(
     for name, value, allowed in results:
         verdict = "pass" if value <= allowed else "**fail**"
         lines.append(f"| {name} | {value:.3f} | {allowed} | {verdict} |")
-    parts = ", ".join(
-        f"{name.rpartition(':')[2]} {size / jobs:.0f}" for name, size in sizes.items() if size
-    )
+    parts = ", ".join(f"{name} {size / jobs:.0f}" for name, size in sizes.items() if size)
     lines += [
         "",
         f"Memory of one completed run of {jobs} jobs: {total / jobs:.0f} bytes a job, of which "

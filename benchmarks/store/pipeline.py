@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobmon.model import FINAL, STATUS_OF, Outcome, Stage, Status, Transition, order_key
@@ -72,7 +73,7 @@ class PipelineStore:
         status = Status(item.status)
         old: Status | None = None
         old_attempt, seen, old_time, peak = item.attempt, 0, 0, 0
-        stages, place_was, replaces = "", None, True
+        stages, places_were, replaces = "", (), True
         if raw is not None:
             head = _HEAD.match(raw)
             assert head is not None
@@ -82,7 +83,7 @@ class PipelineStore:
             replaces = order_key(status, item.attempt, item.delivery) > order_key(
                 old, old_attempt, int(head[4])
             )
-            place_was = self._place(old, int(head[7]))
+            places_were = self._places(old, int(head[7]))
         back = old_attempt - item.attempt
         if 0 <= back < len(stages):
             seen = int(stages[back], 16)
@@ -154,7 +155,7 @@ class PipelineStore:
         if known["finished"] and not still_open:
             self._drain(writing, item.process_id, command, known, last_end, fields, version)
         writing.hset(metrics, mapping=fields)
-        self._index(writing, item, raw, status, series, place_was)
+        self._index(writing, item, raw, status, series, places_were)
         touched = (status, old)
         if any(one in FINAL or one == Status.LOST for one in touched):
             writing.rpush(own.unsynced, f"{version}:1", item.job_id)
@@ -175,28 +176,26 @@ class PipelineStore:
         raw: bytes | None,
         status: Status,
         series: int,
-        place_was: str | None,
+        places_were: Sequence[str],
     ) -> None:
         keys = self._keys
         member = f"{item.process_id}/{item.job_id}"
-        place = self._place(status, series)
+        places = self._places(status, series)
         if raw is None:
-            for name in (keys.failed, keys.pending(series), keys.processing(series)):
-                if name != place:
-                    writing.zrem(name, member)
-        elif place_was and place_was != place:
-            writing.zrem(place_was, member)
-        if place:
-            writing.zadd(place, {member: item.at_ms})
+            failed = (keys.failed, keys.failed_in(series))
+            places_were = (*failed, keys.pending(series), keys.processing(series))
+        for name in places_were:
+            if name not in places:
+                writing.zrem(name, member)
+        for name in places:
+            writing.zadd(name, {member: item.at_ms})
 
-    def _place(self, status: Status, series: int) -> str | None:
+    def _places(self, status: Status, series: int) -> Sequence[str]:
         if status in _FAILING:
-            return self._keys.failed
+            return self._keys.failed, self._keys.failed_in(series)
         if status == Status.PROCESSING:
-            return self._keys.processing(series)
-        if status in FINAL:
-            return None
-        return self._keys.pending(series)
+            return (self._keys.processing(series),)
+        return () if status in FINAL else (self._keys.pending(series),)
 
     def _expire(
         self,
