@@ -9,6 +9,9 @@ DEV := .venv/dev
 PY := $(DEV)/bin/python
 PYTEST := $(PY) -m pytest
 COVERAGE_AT_LEAST ?= 80
+# Most tests wait for processes: more at once than there are cores. A file's share its servers.
+AT_ONCE ?= 3
+PARALLEL := -n $(AT_ONCE) --dist loadfile
 COVERED := $(addprefix tests/,cli history instrument metrics server settings store)
 BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
@@ -26,7 +29,9 @@ venv: $(DEMO)/.ready ## set up what demo needs, and stop
 	@echo "ready: $(DEMO)/bin/jobmon"
 
 test: $(DEV)/.ready ## run what this machine allows, say what was skipped; ARGS="-k name"
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(ARGS) || { [ $$? -eq 1 ] || exit 2; \
+		echo "== once more, alone: what failed beside others"; \
+		$(PYTEST) --last-failed --last-failed-no-failures none $(ARGS); }
 
 lint: $(DEV)/.ready ## check style
 	@$(DEV)/bin/ruff check . && $(DEV)/bin/ruff format --check .
@@ -42,7 +47,7 @@ layers: $(DEV)/.ready ## check that imports point downward
 
 cov: $(DEV)/.ready ## measure branch coverage by the tests of the parts; COVERAGE_AT_LEAST=80
 	@rm -f .coverage .coverage.*
-	@$(PYTEST) $(COVERED) -m "not soak and not clock" --deselect tests/store/test_mutations.py \
+	@$(PYTEST) $(PARALLEL) $(COVERED) -m "not soak and not clock" --deselect tests/store/test_mutations.py \
 		--cov --cov-report= $(ARGS)
 	@$(PY) -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
 
