@@ -126,6 +126,16 @@ def writing(engine: sa.Engine) -> Generator[sa.Connection]:
             yield connection
 
 
+def at_one_moment(connection: sa.Connection) -> None:
+    """Have all that a new connection reads be of one moment."""
+    kind = connection.dialect.name
+    if kind == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    elif kind == "mysql":
+        # Of the next transaction alone; SQLAlchemy would set the session's and set it back.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 @contextmanager
 def reached(engine: sa.Engine) -> Generator[None]:
     """Around whatever uses the engine: tells a database that is away from any other fault.

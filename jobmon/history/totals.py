@@ -1,0 +1,137 @@
+"""Keeps the sums over the rows of each hour and each day, so that no page counts rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import floor
+from operator import add
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import delete
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.dml import Insert
+
+    from jobmon.history.schema import Tables
+
+HOUR: Final = "hour"
+DAY: Final = "day"
+EVERY_COMMAND: Final = ""
+"""In place of a command's name: all of them together."""
+MOST: Final = 2**45
+"""Most that one row adds to a sum, in µs (407 days) or bytes (32 TiB): what a worker claims must
+not fill a column of 64 bits, or no row of that day could be written any more."""
+_KEYS: Final = ("kind", "period", "command_name", "begins_at")
+_SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
+_NOTHING: Final = (0,) * len(_SUMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How the rows of one table are counted."""
+
+    kind: str
+    columns: tuple[str, ...]
+    """What tells the moment, the command, the status, the seconds, the bytes, and the seconds in a
+    queue, if there are such."""
+
+    @property
+    def at(self) -> str:
+        """The column of the moment under which a row is filed."""
+        return self.columns[0]
+
+
+JOBS: Final = Counted(
+    "job",
+    ("finished_at", "command_name", "status", "execution_time", "memory_usage", "queue_time"),
+)
+RUNS: Final = Counted("run", ("started_at", "command_name", "status", "total_time", "peak_memory"))
+
+
+class Changes:
+    """What one transaction changes of the sums."""
+
+    def __init__(self) -> None:
+        self._by_hour: dict[tuple[str, str, datetime], list[int]] = {}
+
+    def add(self, counted: Counted, values: Sequence[Any], times: int = 1) -> None:
+        """Count a row.
+
+        Args:
+            counted: Of its table.
+            values: Of ``counted.columns``. A row without a moment is in no page, nor in a sum.
+            times: -1 for a row that is there no more.
+        """
+        at: datetime | None
+        at, command, status, seconds, size, *queue = values
+        if at is None:
+            return
+        key = counted.kind, command, at.replace(minute=0, second=0, microsecond=0)
+        sums = self._by_hour.get(key)
+        if sums is None:
+            sums = self._by_hour[key] = [*_NOTHING]
+        sums[0] += times
+        if status in ("failed", "lost"):
+            sums[1] += times
+        sums[2] += times * _microseconds(seconds)
+        sums[3] += times * min(size, MOST)
+        if queue and queue[0] is not None:
+            sums[4] += times * _microseconds(queue[0])
+            sums[5] += times
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What to add to each row of the table, in one order for everybody who does."""
+        found: dict[tuple[str, str, str, datetime], list[int]] = {}
+        for (kind, command, hour), sums in self._by_hour.items():
+            for period, begins_at in ((HOUR, hour), (DAY, hour.replace(hour=0))):
+                for name in {command, EVERY_COMMAND}:
+                    key = kind, period, name, begins_at
+                    found[key] = [*map(add, found.get(key, _NOTHING), sums)]
+        return [
+            dict(zip((*_KEYS, *_SUMS), (*key, *sums), strict=True))
+            for key, sums in sorted(found.items())
+            if any(sums)
+        ]
+
+
+def _microseconds(seconds: float) -> int:
+    # As the database rounds where a migration counts.
+    us = floor(seconds * 1e6 + 0.5)
+    return min(us, MOST)
+
+
+class Totals:
+    """The table of the sums."""
+
+    def __init__(self, dialect: Dialect, tables: Tables) -> None:
+        self._table = tables.period_totals
+        self._add = self._adding(dialect.name)
+
+    def apply(self, connection: Connection, changes: Changes) -> None:
+        """Add them. Last in a transaction: all others wait for whoever writes today's row."""
+        rows = changes.rows()
+        if rows:
+            connection.execute(self._add, rows)
+
+    def forget(self, connection: Connection, before: datetime) -> None:
+        """Delete the sums over nothing of what began before then."""
+        own = self._table
+        connection.execute(delete(own).where(own.c.n == 0, own.c.begins_at < before))
+
+    def _adding(self, dialect: str) -> Insert:
+        own = self._table
+        if dialect == "mysql":
+            into = mysql.insert(own)
+            return into.on_duplicate_key_update(
+                {name: own.c[name] + into.inserted[name] for name in _SUMS}
+            )
+        into = (postgresql if dialect == "postgresql" else sqlite).insert(own)
+        return into.on_conflict_do_update(
+            index_elements=list(_KEYS),
+            set_={name: own.c[name] + into.excluded[name] for name in _SUMS},
+        )
