@@ -9,11 +9,11 @@ from math import floor
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete
+from sqlalchemy import bindparam, delete
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Table
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.dml import Insert
 
@@ -27,8 +27,9 @@ MOST: Final = 2**45
 """Most that one row adds to a sum, in µs (407 days) or bytes (32 TiB): what a worker claims must
 not fill a column of 64 bits, or no row of that day could be written any more."""
 _KEYS: Final = ("kind", "period", "command_name", "begins_at")
-_SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
-_NOTHING: Final = (0,) * len(_SUMS)
+SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
+"""Rows, failed ones, µs, bytes, µs in queues, and rows of which those are known."""
+_NOTHING: Final = (0,) * len(SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,26 @@ JOBS: Final = Counted(
     ("finished_at", "command_name", "status", "execution_time", "memory_usage", "queue_time"),
 )
 RUNS: Final = Counted("run", ("started_at", "command_name", "status", "total_time", "peak_memory"))
+
+
+def filed(
+    totals: Table, counted: Counted, period: str, *, one_command: bool
+) -> list[ColumnElement[bool]]:
+    """Which sums are of that kind of row, from ``since`` on.
+
+    Args:
+        totals: Their table.
+        counted: How the rows are counted.
+        period: ``HOUR`` or ``DAY``.
+        one_command: Of the command ``command_name`` alone.
+    """
+    own = totals.c
+    return [
+        own.kind == counted.kind,
+        own.period == period,
+        own.command_name == (bindparam("command_name") if one_command else EVERY_COMMAND),
+        own.begins_at >= bindparam("since"),
+    ]
 
 
 class Changes:
@@ -93,7 +114,7 @@ class Changes:
                     key = kind, period, name, begins_at
                     found[key] = [*map(add, found.get(key, _NOTHING), sums)]
         return [
-            dict(zip((*_KEYS, *_SUMS), (*key, *sums), strict=True))
+            dict(zip((*_KEYS, *SUMS), (*key, *sums), strict=True))
             for key, sums in sorted(found.items())
             if any(sums)
         ]
@@ -128,10 +149,10 @@ class Totals:
         if dialect == "mysql":
             into = mysql.insert(own)
             return into.on_duplicate_key_update(
-                {name: own.c[name] + into.inserted[name] for name in _SUMS}
+                {name: own.c[name] + into.inserted[name] for name in SUMS}
             )
         into = (postgresql if dialect == "postgresql" else sqlite).insert(own)
         return into.on_conflict_do_update(
             index_elements=list(_KEYS),
-            set_={name: own.c[name] + into.excluded[name] for name in _SUMS},
+            set_={name: own.c[name] + into.excluded[name] for name in SUMS},
         )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from jobmon.history.migrations import steps
-from jobmon.history.types import Name, UtcDateTime
+from jobmon.history.types import Double, Name, UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
@@ -84,7 +84,7 @@ def _rows(name: str, seconds: str, size: str, queue: str | None) -> sa.TableClau
         name,
         *(sa.column(one, UtcDateTime()) for one in moments),
         *(sa.column(one, sa.String()) for one in ("command_name", "status")),
-        *(sa.column(one, sa.Double()) for one in (seconds, queue) if one),
+        *(sa.column(one, Double()) for one in (seconds, queue) if one),
         sa.column(size, sa.BigInteger()),
     )
 
@@ -109,7 +109,7 @@ def _day(hour: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 
 def _at_most(number: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    most = sa.literal_column(str(_MOST))
+    most: sa.ColumnElement[Any] = sa.literal_column(str(_MOST))
     return sa.case((number < most, number), else_=most)
 
 
