@@ -110,7 +110,7 @@ def _day(hour: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 def _at_most(number: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     most: sa.ColumnElement[Any] = sa.literal_column(str(_MOST))
-    return sa.case((number < most, number), else_=most)
+    return sa.case((number > most, most), else_=number)
 
 
 def _microseconds(seconds: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
