@@ -186,10 +186,10 @@ class _Deletion:
             return connection.execute(sa.delete(table).where(self._still_old)).rowcount
         columns = [table.c[name] for name in counted.columns]
         found = sa.select(table.c.id, *columns).where(self._still_old).with_for_update()
-        changes, ids = Changes(), list[int]()
-        for row in connection.execute(found):
-            ids.append(row[0])
-            changes.add(counted, row[1:], -1)
+        rows = connection.execute(found).all()
+        ids = [row[0] for row in rows]
+        changes = Changes()
+        changes.add(counted, (row[1:] for row in rows), -1)
         connection.execute(sa.delete(table).where(table.c.id.in_(ids)))
         self._totals.apply(connection, changes)
         return len(ids)

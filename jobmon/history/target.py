@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Connection, Double, Table, bindparam, delete, func
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -21,6 +21,10 @@ from jobmon.store.chunks import chunks
 _CHUNK: Final = 500
 _COPIED_FROM: Final = 50
 """Fewer rows are inserted faster than copied."""
+_ASKED: Final = 500
+"""Keys that are looked up together; SQLite takes no more of different first columns."""
+_Known: TypeAlias = tuple[int, Sequence[Any]]
+"""Version of a row, and what of it is counted."""
 _KEPT: Final = frozenset({"created_at"})
 """What an upsert leaves as it is."""
 
@@ -139,31 +143,31 @@ class CountedTarget(Target):
         """As `put`."""
         rows.sort(key=self._key_of)
         known = self._known(connection, rows)
-        for row in rows:
-            version, counted = known.get(self._key_of(row), (None, ()))
-            if version is None or row["version"] > version:
-                if version is not None:
-                    changes.add(self._counted, counted, -1)
-                changes.add(self._counted, self._counted_of(row))
-        self.put(connection, rows)
+        written = rows
+        if known:
+            written = [row for row in rows if self._is_newer(row, known)]
+            replaced = (known[key] for row in written if (key := self._key_of(row)) in known)
+            changes.add(self._counted, (counted for _, counted in replaced), -1)
+        changes.add(self._counted, map(self._counted_of, written))
+        self.put(connection, written)
 
     def take_counted(self, connection: Connection, rows: list[Row], changes: Changes) -> None:
         """As `take`."""
         rows.sort(key=self._key_of)
         known = self._known(connection, rows)
-        for row in rows:
-            version, counted = known.get(self._key_of(row), (None, ()))
-            if version is not None and row["version"] > version:
-                changes.add(self._counted, counted, -1)
-        self.take(connection, rows)
+        taken = [row for row in rows if self._key_of(row) in known and self._is_newer(row, known)]
+        changes.add(self._counted, (known[self._key_of(row)][1] for row in taken), -1)
+        self.take(connection, taken)
 
-    def _known(
-        self, connection: Connection, rows: list[Row]
-    ) -> dict[Any, tuple[int, Sequence[Any]]]:
-        """Of those that are there already, by their keys, the version and what is counted."""
-        found: dict[Any, tuple[int, Sequence[Any]]] = {}
+    def _is_newer(self, row: Row, known: Mapping[Any, _Known]) -> bool:
+        found = known.get(self._key_of(row))
+        return found is None or row["version"] > found[0]
+
+    def _known(self, connection: Connection, rows: list[Row]) -> dict[Any, _Known]:
+        """Of those that are there already, by their keys."""
+        found: dict[Any, _Known] = {}
         count = len(self.keys)
-        for some in chunks(rows, _CHUNK):
+        for some in chunks(rows, _ASKED):
             statement, values = self._asking(some)
             for one in connection.exec_driver_sql(statement, values):
                 key = one[0] if count == 1 else tuple(one[:count])
@@ -172,17 +176,21 @@ class CountedTarget(Target):
         return found
 
     def _asking(self, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
-        """Keys by their first columns: pairs in one list are walked by an index nowhere."""
+        """By the first columns of keys: pairs in one list are looked up by an index nowhere."""
         *first, last = self.keys
         conditions: list[str] = []
         values: list[Any] = []
         for own, group in groupby(rows, lambda row: [row[name] for name in first]):
             these = [row[last] for row in group]
-            equal = [f"{name} = {self._mark}" for name in first]
-            among = f"{last} IN ({', '.join([self._mark] * len(these))})"
-            conditions.append(f"({' AND '.join([*equal, among])})")
             values += own
-            values += these
+            if self._copies:  # PostgreSQL takes a list for one value
+                among = f"{last} = ANY(%s)"
+                values.append(these)
+            else:
+                among = f"{last} IN ({', '.join([self._mark] * len(these))})"
+                values += these
+            equal = [f"{name} = {self._mark}" for name in first]
+            conditions.append(f"({' AND '.join([*equal, among])})")
         return f"{self._select}{' OR '.join(conditions)}{self._lock}", tuple(values)
 
 

@@ -103,9 +103,9 @@ def recounted(engine: Engine) -> list[tuple[Any, ...]]:
 
 def add_all(engine: Engine, table: sa.Table, counted: Counted, changes: Changes) -> None:
     with engine.connect() as reading:
-        for one in reading.execute(sa.select(*(table.c[name] for name in counted.columns))):
-            assert one[0] is not None
-            changes.add(counted, tuple(one))
+        found = reading.execute(sa.select(*(table.c[name] for name in counted.columns))).all()
+    assert None not in [one[0] for one in found]
+    changes.add(counted, found)
 
 
 moments = st.builds(
