@@ -126,12 +126,19 @@ def writing(engine: sa.Engine) -> Generator[sa.Connection]:
             yield connection
 
 
-def at_one_moment(connection: sa.Connection) -> None:
-    """Have all that a new connection reads be of one moment."""
+def only_read(connection: sa.Connection, *, at_one_moment: bool = False) -> None:
+    """Prepare a connection that has done nothing yet for statements that only read.
+
+    Args:
+        connection: It.
+        at_one_moment: What several statements read is to be of one moment.
+    """
     kind = connection.dialect.name
     if kind == "postgresql":
-        connection.execution_options(isolation_level="REPEATABLE READ")
-    elif kind == "mysql":
+        # Without a transaction, two round trips fewer.
+        level = "REPEATABLE READ" if at_one_moment else "AUTOCOMMIT"
+        connection.execution_options(isolation_level=level)
+    elif kind == "mysql" and at_one_moment:
         # Of the next transaction alone; SQLAlchemy would set the session's and set it back.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 

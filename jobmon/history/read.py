@@ -210,9 +210,7 @@ class HistoryReader:
     def _page(
         self, pages: Pages[T], asked: Mapping[str, object], offset: int, limit: int
     ) -> Page[T]:
-        with self._asking() as connection:
-            if offset:
-                database.at_one_moment(connection)
+        with self._asking(at_one_moment=offset > 0) as connection:
             return pages.page(connection, asked, offset, limit)
 
     def _summed(self, counted: Counted, since: datetime, command: str | None) -> list[int]:
@@ -238,10 +236,11 @@ class HistoryReader:
         return JobStatistics(jobs, jobs - bad, bad, *found[2:])
 
     @contextmanager
-    def _asking(self) -> Generator[Connection]:
+    def _asking(self, *, at_one_moment: bool = False) -> Generator[Connection]:
         with database.reached(self._engine):
             try:
                 with self._engine.connect() as connection:
+                    database.only_read(connection, at_one_moment=at_one_moment)
                     yield connection
             except DBAPIError as error:
                 if not database.is_in_the_way(error):
