@@ -81,14 +81,16 @@ def judged(engine: sa.Engine) -> Calls:
             )
     runs = reader.runs(None, since(), 0, 1).total
     calls[f"runs: last page of {runs:,}"] = partial(reader.runs, None, since(), runs - 1, LIMIT)
+    failed = reader.failed_jobs(0, 1).total
+    for which, offset in (("first", 0), ("middle", failed // 2), ("last", failed - LIMIT)):
+        name = f"failed jobs: {which} page of {failed:,}"
+        calls[name] = partial(reader.failed_jobs, offset, LIMIT)
     calls["statistics of all jobs"] = partial(reader.job_statistics, since())
     return calls
 
 
 def counted(engine: sa.Engine) -> Calls:
-    """What counts rows: the failed jobs, and what a query does that knows of no sums."""
-    reader = HistoryReader(engine, OWN)
-    failed = reader.failed_jobs(0, 1).total
+    """What a query does that knows of no sums."""
     own = OWN.job_metrics.c
     window = own.finished_at >= since()
     count = sa.select(sa.func.count()).select_from(OWN.job_metrics).where(window)
@@ -101,8 +103,6 @@ def counted(engine: sa.Engine) -> Calls:
     with engine.connect() as connection:
         jobs = connection.scalar(count) or 0
     return {
-        f"failed jobs: first page of {failed:,}": partial(reader.failed_jobs, 0, LIMIT),
-        f"failed jobs: middle page of {failed:,}": partial(reader.failed_jobs, failed // 2, LIMIT),
         "`SELECT count(*)` of all jobs": partial(ask, count),
         "`OFFSET` to their last page": partial(ask, newest.limit(LIMIT).offset(jobs - LIMIT)),
     }

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _NEAR: Final = 1000
 """Rows that are sooner counted than the sums are asked where to begin."""
-_SUMMED: Final = frozenset({"since", "command_name", "status"})
-"""What of a question the sums can answer."""
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 _OFFSET: Final = sa.bindparam("offset", type_=sa.Integer())
 _Given: TypeAlias = dict[str, Any]
@@ -55,7 +53,7 @@ class Pages(Generic[T]):
 
     What is asked for is told by column: the value that rows must have, and ``since``, the moment
     from which on. A value of None asks for nothing. Where there are sums, ``since`` is a midnight
-    in UTC, and a name of a command is not empty.
+    in UTC, and a name is not empty.
     """
 
     def __init__(
@@ -212,7 +210,10 @@ class Pages(Generic[T]):
         return rows.order_by(begins_at.desc())
 
     def _is_summed(self, given: _Given) -> bool:
-        return self._sums is not None and given.keys() <= _SUMMED and "since" in given
+        if self._sums is None:
+            return False
+        _, counted = self._sums
+        return given.keys() <= {"since", "status", counted.name}
 
     def _filed(
         self, given: _Given, period: str
@@ -221,9 +222,7 @@ class Pages(Generic[T]):
         assert self._sums is not None
         totals, counted = self._sums
         own = totals.c
-        conditions = filed(totals, counted, period, one_command="command_name" in given)
-        if "until" in given:
-            conditions.append(own.begins_at < sa.bindparam("until"))
+        conditions = filed(totals, counted, period, *given)
         if "status" not in given:
             return own.begins_at, own.n, conditions
         is_failed = sa.bindparam("status", type_=sa.String()) == "failed"

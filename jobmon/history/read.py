@@ -23,7 +23,7 @@ from jobmon.history.found import (
     RunSummary,
 )
 from jobmon.history.pages import Page, Pages, T
-from jobmon.history.totals import DAY, JOBS, RUNS, SUMS, Counted, filed
+from jobmon.history.totals import DAY, EVERYTHING, FAILURES, JOBS, RUNS, SUMS, Counted, filed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -44,18 +44,19 @@ class HistoryReader:
         self._engine = engine
         self._tables = tables
         sums = tables.period_totals
-        self._failed = Pages(tables.failed_jobs, "failed_at", FailedRow, FailedRow._fields)
+        self._failed = Pages(
+            *(tables.failed_jobs, FAILURES.at, FailedRow, FailedRow._fields), sums=(sums, FAILURES)
+        )
         self._runs = Pages(
             *(tables.command_metrics, RUNS.at, RunRow, RunRow._fields), sums=(sums, RUNS)
         )
         self._jobs = Pages(tables.job_metrics, JOBS.at, JobRow, JobRow._fields, sums=(sums, JOBS))
         self._anomalies = Pages(tables.anomalies, "detected_at", AnomalyRow, AnomalyRow._fields)
+        every = select(*(func.coalesce(func.sum(sums.c[name]), 0) for name in SUMS))
         self._sums = {
-            (counted, one_command): select(
-                *(func.coalesce(func.sum(sums.c[name]), 0) for name in SUMS)
-            ).where(*filed(sums, counted, DAY, one_command=one_command))
+            (counted, *asked): every.where(*filed(sums, counted, DAY, *asked))
             for counted in (JOBS, RUNS)
-            for one_command in (False, True)
+            for asked in (("since",), ("since", "command_name"))
         }
 
     def answers(self) -> None:
@@ -73,10 +74,15 @@ class HistoryReader:
         Raises:
             DatabaseUnavailable: It cannot be asked.
         """
-        columns = self._tables.failed_jobs.c
-        statement = select(columns.queue, func.count()).group_by(columns.queue)
+        own = self._tables.period_totals.c
+        statement = select(own.name, func.sum(own.n)).group_by(own.name)
+        statement = statement.where(own.kind == FAILURES.kind, own.period == DAY)
         with self._asking() as connection:
-            return {row[0]: row[1] for row in connection.execute(statement)}
+            found = {row[0]: int(row[1]) for row in connection.execute(statement)}
+        # That of the empty name is of all queues together.
+        all_together = found.pop(EVERYTHING, 0)
+        of_none = all_together - sum(found.values())
+        return {name: count for name, count in {EVERYTHING: of_none, **found}.items() if count}
 
     def newest(self) -> datetime | None:
         """When the newest row was written, of a run or of a job; None: there is none.
@@ -216,7 +222,7 @@ class HistoryReader:
     def _summed(self, counted: Counted, since: datetime, command: str | None) -> list[int]:
         """Rows, failed ones, µs, bytes, µs in queues, and rows of which those are known."""
         values = {"since": since} if command is None else {"since": since, "command_name": command}
-        statement = self._sums[counted, command is not None]
+        statement = self._sums[counted, *values]
         with self._asking() as connection:
             return [int(one) for one in connection.execute(statement, values).one()]
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.history.database import is_in_the_way, writing
-from jobmon.history.totals import JOBS, RUNS, Changes, Counted, Totals
+from jobmon.history.totals import JOBS, RUNS, Counted, Totals
 
 if TYPE_CHECKING:
     from jobmon.history.schema import Tables
@@ -182,17 +182,9 @@ class _Deletion:
 
     def __call__(self, connection: sa.Connection) -> int:
         table, counted = self._old.table, self._old.counted
-        if counted is None:
-            return connection.execute(sa.delete(table).where(self._still_old)).rowcount
-        columns = [table.c[name] for name in counted.columns]
-        found = sa.select(table.c.id, *columns).where(self._still_old).with_for_update()
-        rows = connection.execute(found).all()
-        ids = [row[0] for row in rows]
-        changes = Changes()
-        changes.add(counted, (row[1:] for row in rows), -1)
-        connection.execute(sa.delete(table).where(table.c.id.in_(ids)))
-        self._totals.apply(connection, changes)
-        return len(ids)
+        if counted is not None:
+            return len(self._totals.delete(connection, table, counted, self._still_old))
+        return connection.execute(sa.delete(table).where(self._still_old)).rowcount
 
 
 def _patiently(engine: sa.Engine, stop: threading.Event, work: Callable[[sa.Connection], _T]) -> _T:

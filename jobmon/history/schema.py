@@ -308,12 +308,12 @@ def _period_totals(metadata: sa.MetaData, prefix: str) -> sa.Table:
     return sa.Table(
         f"{prefix}period_totals",
         metadata,
-        # 'job' or 'run', and 'hour' or 'day', in UTC.
+        # 'job', 'run' or 'failed', and 'hour' or 'day', in UTC.
         sa.Column("kind", Name(8), primary_key=True),
         sa.Column("period", Name(8), primary_key=True),
-        # Empty: of all commands together, with the jobs of none.
-        sa.Column("command_name", Name(255), primary_key=True),
-        # A job is filed under its end, a run under its start.
+        # A command's, of failed jobs a queue's. Empty: all together, with those that have none.
+        sa.Column("name", Name(255), primary_key=True),
+        # A job is filed under its end, a run under its start, a failed job under its failure.
         sa.Column("begins_at", UtcDateTime(), primary_key=True),
         # Rows, and those of them that failed or were lost.
         _needed("n", sa.BigInteger()),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 if TYPE_CHECKING:
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 HOUR: Final = "hour"
 DAY: Final = "day"
-EVERY_COMMAND: Final = ""
-"""In place of a command's name: all of them together."""
+EVERYTHING: Final = ""
+"""In place of a name: all of them together."""
 MOST: Final = 2**45
 """Most that one row adds to a sum, in µs (407 days) or bytes (32 TiB): what a worker claims must
 not fill a column of 64 bits, or no row of that day could be written any more."""
-_KEYS: Final = ("kind", "period", "command_name", "begins_at")
+_KEYS: Final = ("kind", "period", "name", "begins_at")
 SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
 """Rows, failed ones, µs, bytes, µs in queues, and rows of which those are known."""
 _NOTHING: Final = (0,) * len(SUMS)
 _FAILED: Final = frozenset({"failed", "lost"})
 _HOUR_SECONDS: Final = 3600
-_LEAST: Final = 5
-"""Columns that are counted of every table."""
+_SUMMED: Final = 5
+"""Columns of a table whose times and memory are summed."""
+_NOTHING_SUMMED: Final[tuple[Any, ...]] = ("", 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,18 @@ class Counted:
 
     kind: str
     columns: tuple[str, ...]
-    """What tells the moment, the command, the status, the seconds, the bytes, and the seconds in a
-    queue, if there are such."""
+    """What tells the moment and the name under which a row is filed; then, where these are summed,
+    the status, the seconds and the bytes; then the seconds in a queue."""
 
     @property
     def at(self) -> str:
-        """The column of the moment under which a row is filed."""
+        """The column of the moment."""
         return self.columns[0]
+
+    @property
+    def name(self) -> str:
+        """The column of the name."""
+        return self.columns[1]
 
 
 JOBS: Final = Counted(
@@ -55,26 +61,30 @@ JOBS: Final = Counted(
     ("finished_at", "command_name", "status", "execution_time", "memory_usage", "queue_time"),
 )
 RUNS: Final = Counted("run", ("started_at", "command_name", "status", "total_time", "peak_memory"))
+FAILURES: Final = Counted("failed", ("failed_at", "queue"))
 
 
-def filed(
-    totals: Table, counted: Counted, period: str, *, one_command: bool
-) -> list[ColumnElement[bool]]:
-    """Which sums are of that kind of row, from ``since`` on.
+def filed(totals: Table, counted: Counted, period: str, *asked: str) -> list[ColumnElement[bool]]:
+    """Which sums are of that kind of row.
 
     Args:
         totals: Their table.
         counted: How the rows are counted.
         period: ``HOUR`` or ``DAY``.
-        one_command: Of the command ``command_name`` alone.
+        asked: ``since`` and ``until``, between which they begin, and the column of the name that
+            they are of; else they are of all together.
     """
     own = totals.c
-    return [
+    conditions = [
         own.kind == counted.kind,
         own.period == period,
-        own.command_name == (bindparam("command_name") if one_command else EVERY_COMMAND),
-        own.begins_at >= bindparam("since"),
+        own.name == (bindparam(counted.name) if counted.name in asked else EVERYTHING),
     ]
+    if "since" in asked:
+        conditions.append(own.begins_at >= bindparam("since"))
+    if "until" in asked:
+        conditions.append(own.begins_at < bindparam("until"))
+    return conditions
 
 
 class Changes:
@@ -93,12 +103,14 @@ class Changes:
             times: -1 for rows that are there no more.
         """
         # In one loop: a call for each takes as long as all the rest.
-        kind, by_hour, waits = counted.kind, self._by_hour, len(counted.columns) > _LEAST
+        kind, by_hour, waits = counted.kind, self._by_hour, len(counted.columns) > _SUMMED
+        if len(counted.columns) < _SUMMED:
+            rows = ((*row, *_NOTHING_SUMMED) for row in rows)
         for row in rows:
-            at, command, status, seconds, size = row[:_LEAST]
+            at, name, status, seconds, size = row[:_SUMMED]
             if at is None:
                 continue
-            key = kind, command, at.timestamp() // _HOUR_SECONDS
+            key = kind, name, at.timestamp() // _HOUR_SECONDS
             sums = by_hour.get(key)
             if sums is None:
                 sums = by_hour[key] = [*_NOTHING]
@@ -109,7 +121,7 @@ class Changes:
             us = int(seconds * 1e6 + 0.5)
             sums[2] += times * (us if us < MOST else MOST)  # noqa: FURB136
             sums[3] += times * (size if size < MOST else MOST)  # noqa: FURB136
-            if waits and (queued := row[_LEAST]) is not None:
+            if waits and (queued := row[_SUMMED]) is not None:
                 us = int(queued * 1e6 + 0.5)
                 sums[4] += times * (us if us < MOST else MOST)  # noqa: FURB136
                 sums[5] += times
@@ -117,10 +129,10 @@ class Changes:
     def rows(self) -> list[dict[str, Any]]:
         """What to add to each row of the table, in one order for everybody who does."""
         found: dict[tuple[str, str, str, datetime], list[int]] = {}
-        for (kind, command, hours), sums in self._by_hour.items():
+        for (kind, own, hours), sums in self._by_hour.items():
             hour = datetime.fromtimestamp(hours * _HOUR_SECONDS, UTC)
             for period, begins_at in ((HOUR, hour), (DAY, hour.replace(hour=0))):
-                for name in {command, EVERY_COMMAND}:
+                for name in {own, EVERYTHING}:
                     key = kind, period, name, begins_at
                     found[key] = [*map(add, found.get(key, _NOTHING), sums)]
         return [
@@ -142,6 +154,32 @@ class Totals:
         rows = changes.rows()
         if rows:
             connection.execute(self._add, rows)
+
+    def delete(
+        self, connection: Connection, table: Table, counted: Counted, condition: ColumnElement[bool]
+    ) -> list[int]:
+        """Delete rows of a table of which there are sums.
+
+        Args:
+            connection: In a transaction that writes.
+            table: With a column ``id``.
+            counted: How its rows are counted.
+            condition: Which of them.
+
+        Returns:
+            Numbers of the rows that were deleted.
+        """
+        columns = [table.c[name] for name in counted.columns]
+        # Locked, lest another who deletes or replaces one takes it off the sums too.
+        found = select(table.c.id, *columns).where(condition).with_for_update()
+        rows = connection.execute(found).all()
+        ids = [row[0] for row in rows]
+        if ids:
+            changes = Changes()
+            changes.add(counted, (row[1:] for row in rows), -1)
+            connection.execute(delete(table).where(table.c.id.in_(ids)))
+            self.apply(connection, changes)
+        return ids
 
     def forget(self, connection: Connection, before: datetime) -> None:
         """Delete the sums over nothing of what began before then."""

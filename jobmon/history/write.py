@@ -13,7 +13,7 @@ from jobmon.history.database import writing
 from jobmon.history.rows import Row
 from jobmon.history.schema import Tables
 from jobmon.history.target import CountedTarget, Target
-from jobmon.history.totals import JOBS, RUNS, Changes, Totals
+from jobmon.history.totals import FAILURES, JOBS, RUNS, Changes, Totals
 from jobmon.store.chunks import chunks
 
 _CHUNK: Final = 500
@@ -63,7 +63,7 @@ class History:
         self._jobs = CountedTarget(dialect, tables.job_metrics, ("process_id", "job_id"), JOBS)
         self._attempts = Target(dialect, tables.job_attempts, ("process_id", "job_id", "attempt"))
         self._runs = CountedTarget(dialect, tables.command_metrics, ("process_id",), RUNS)
-        self._failed = Target(dialect, tables.failed_jobs, ("process_id", "uuid"))
+        self._failed = CountedTarget(dialect, tables.failed_jobs, ("process_id", "uuid"), FAILURES)
         self._totals = Totals(dialect, tables)
 
     def write(self, token: int, batch: Batch) -> None:
@@ -86,8 +86,8 @@ class History:
             self._jobs.take_counted(connection, batch.open_again, changes)
             self._attempts.put(connection, batch.attempts)
             self._runs.put_counted(connection, self._recounted(connection, batch.runs), changes)
-            self._failed.put(connection, batch.failed)
-            self._failed.take(connection, batch.failed_no_more)
+            self._failed.put_counted(connection, batch.failed, changes)
+            self._failed.take_counted(connection, batch.failed_no_more, changes)
             self._totals.apply(connection, changes)
 
     def _take_fence(self, connection: Connection, name: str, token: int) -> None:

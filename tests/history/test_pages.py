@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobmon.history import migrate, pages, retention, rows
+from jobmon.history import database, migrate, pages, retention, rows
 from jobmon.history.found import JobStatistics, RunSummary
 from jobmon.history.read import HistoryReader
 from jobmon.history.retention import prune
 from jobmon.history.rows import Row
 from jobmon.history.schema import tables
-from jobmon.history.totals import JOBS, RUNS, Changes, Counted
+from jobmon.history.totals import FAILURES, JOBS, RUNS, Changes, Counted, Totals
 from jobmon.history.write import Batch, History
 from jobmon.model import STATUS_OF, Outcome
 from tests.databases import Database
@@ -84,6 +84,11 @@ def run(
     return rows.run(process(number), command, version, known, NOW)
 
 
+def failure(uuid: str, at: datetime, *, version: int = 1, queue: str = "default") -> Row:
+    record = rows.JobRecord({"finished_at": at.timestamp(), "queue": queue}, "failed", 1)
+    return rows.failed(process(0), uuid, version, record, None)
+
+
 def kept(engine: Engine) -> list[tuple[Any, ...]]:
     """The sums over at least one row."""
     own = OWN.period_totals
@@ -96,7 +101,10 @@ def kept(engine: Engine) -> list[tuple[Any, ...]]:
 def recounted(engine: Engine) -> list[tuple[Any, ...]]:
     """What they must be."""
     changes = Changes()
-    for table, counted in ((OWN.job_metrics, JOBS), (OWN.command_metrics, RUNS)):
+    for table, counted in (
+        *((OWN.job_metrics, JOBS), (OWN.command_metrics, RUNS)),
+        (OWN.failed_jobs, FAILURES),
+    ):
         add_all(engine, table, counted, changes)
     return sorted(tuple(row.values()) for row in changes.rows())
 
@@ -151,11 +159,25 @@ gone = st.builds(
     },
     *(st.integers(0, 9), st.integers(1, 9)),
 )
+failed_rows = st.builds(
+    lambda number, at, version, queue: failure(str(number), at, version=version, queue=queue),
+    *(st.integers(0, 5), moments, st.integers(1, 9), st.sampled_from(["", "default", "mail"])),
+)
+failed_no_more = st.builds(
+    lambda number, version: {
+        "process_id": process(0),
+        "uuid": str(number),
+        "version": version,
+    },
+    *(st.integers(0, 5), st.integers(1, 9)),
+)
 batches = st.builds(
     Batch,
     jobs=st.lists(job_rows, max_size=8, unique_by=lambda row: row["job_id"]),
     open_again=st.lists(gone, max_size=3, unique_by=lambda row: row["job_id"]),
     runs=st.lists(run_rows, max_size=3, unique_by=lambda row: row["process_id"]),
+    failed=st.lists(failed_rows, max_size=4, unique_by=lambda row: row["uuid"]),
+    failed_no_more=st.lists(failed_no_more, max_size=2, unique_by=lambda row: row["uuid"]),
 )
 days = st.integers(1, 3)
 
@@ -173,7 +195,7 @@ def test_whatever_is_written_again_taken_out_and_pruned_the_sums_are_those_of_th
     @given(st.lists(batches | days, max_size=6))
     def check(steps: list[Batch | int]) -> None:
         with engine.begin() as emptying:
-            for table in (OWN.job_metrics, OWN.command_metrics, OWN.period_totals):
+            for table in reversed(OWN.metadata.sorted_tables):
                 emptying.execute(sa.delete(table))
         for step in steps:
             if isinstance(step, Batch):
@@ -183,6 +205,22 @@ def test_whatever_is_written_again_taken_out_and_pruned_the_sums_are_those_of_th
             assert kept(engine) == recounted(engine)
 
     check()
+
+
+def test_failed_jobs_that_somebody_deletes_leave_the_sums(
+    engine: Engine, history: History, reader: HistoryReader
+) -> None:
+    some = [failure(str(n), NOW, queue=("", "mail", "default")[n % 3]) for n in range(9)]
+    history.write(1, Batch(failed=some))
+    assert reader.failed_by_queue() == {"": 3, "mail": 3, "default": 3}
+    own, totals = OWN.failed_jobs, Totals(engine.dialect, OWN)
+    for uuids, left in ((("0", "1", "2", "5", "8"), {"": 2, "mail": 2}), (("0", "1"), None)):
+        with database.writing(engine) as connection:
+            gone = totals.delete(connection, own, FAILURES, own.c.uuid.in_(uuids))
+        assert len(gone) == (0 if left is None else len(uuids))
+    assert reader.failed_by_queue() == {"": 2, "mail": 2}
+    assert reader.failed_jobs(0, 9).total == 4
+    assert kept(engine) == recounted(engine)
 
 
 def test_sums_over_nothing_leave_with_the_rows_that_retention_deletes(
@@ -225,6 +263,11 @@ def test_a_table_that_was_filled_before_is_counted_by_the_migration(
             runs[1]["finished_at"] = NOW
             filling.execute(OWN.job_metrics.insert(), jobs)
             filling.execute(OWN.command_metrics.insert(), runs)
+            queues = ("", "default", "mail")
+            some = [
+                failure(str(n), NOW - timedelta(hours=n), queue=queues[n % 3]) for n in range(50)
+            ]
+            filling.execute(OWN.failed_jobs.insert(), some)
         assert migrate.upgrade(engine, migrating) == migrate.versions()[1:]
         assert kept(engine) == recounted(engine)
         assert len(kept(engine)) > 100

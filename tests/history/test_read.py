@@ -16,6 +16,7 @@ from jobmon.history.database import DatabaseUnavailable
 from jobmon.history.pages import Page
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
+from jobmon.history.totals import FAILURES, Changes, Totals
 from jobmon.model import Outcome
 from tests.conftest import RedisServer
 from tests.databases import Database
@@ -70,6 +71,10 @@ def reader(own_database: Database) -> Iterator[HistoryReader]:
 def filled(reader: HistoryReader, table: sa.Table, *some: dict[str, Any]) -> None:
     with reader._engine.begin() as connection:
         connection.execute(table.insert(), list(some))
+        if table is OWN.failed_jobs:
+            changes = Changes()
+            changes.add(FAILURES, [(row["failed_at"], row["queue"]) for row in some])
+            Totals(connection.dialect, OWN).apply(connection, changes)
 
 
 def failure(number: int, uuid: str, process_id: str, minutes: int) -> dict[str, Any]:

@@ -31,9 +31,10 @@ _NO_MORE: Final = (
     ("job_metrics", "process_id_status"),
 )
 _SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
-_KEYS: Final = ("kind", "period", "command_name", "begins_at")
-_OF_JOBS: Final = ("finished_at", "execution_time", "memory_usage", "queue_time")
-_OF_RUNS: Final = ("started_at", "total_time", "peak_memory")
+_KEYS: Final = ("kind", "period", "name", "begins_at")
+_OF_JOBS: Final = ("finished_at", "command_name", "execution_time", "memory_usage", "queue_time")
+_OF_RUNS: Final = ("started_at", "command_name", "total_time", "peak_memory")
+_OF_FAILED: Final = ("failed_at", "queue")
 _MOST: Final = 2**45
 
 
@@ -42,8 +43,8 @@ def upgrade() -> None:
     prefix = steps.table_prefix()
     metadata = sa.MetaData(naming_convention=steps.NAMES)
     totals = _totals(metadata, prefix)
-    jobs = _rows(f"{prefix}job_metrics", "execution_time", "memory_usage", "queue_time")
-    runs = _rows(f"{prefix}command_metrics", "total_time", "peak_memory", None)
+    jobs, runs = _rows(f"{prefix}job_metrics"), _rows(f"{prefix}command_metrics")
+    failed = _rows(f"{prefix}failed_jobs")
     steps.create(totals)
     op.execute(totals.delete())  # MySQL keeps what a step that broke off has filled in
     for table, at, instead in (
@@ -54,6 +55,7 @@ def upgrade() -> None:
     for every in (True, False):
         _fill(totals, "job", jobs, _OF_JOBS, every)
         _fill(totals, "run", runs, _OF_RUNS, every)
+        _fill(totals, "failed", failed, _OF_FAILED, every)
     _fill_days(totals)
     for table, name, columns in _INDEXES:
         steps.add_index(prefix + table, name, columns)
@@ -70,7 +72,7 @@ def _totals(metadata: sa.MetaData, prefix: str) -> sa.Table:
         metadata,
         keyed("kind", Name(8)),
         keyed("period", Name(8)),
-        keyed("command_name", Name(255)),
+        keyed("name", Name(255)),
         keyed("begins_at", UtcDateTime()),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in _SUMS),
         sqlite_with_rowid=False,
@@ -78,14 +80,17 @@ def _totals(metadata: sa.MetaData, prefix: str) -> sa.Table:
     )
 
 
-def _rows(name: str, seconds: str, size: str, queue: str | None) -> sa.TableClause:
-    moments = ("started_at", "finished_at", "created_at")
+def _rows(name: str) -> sa.TableClause:
+    """The columns that are counted of any table."""
     return sa.table(
         name,
-        *(sa.column(one, UtcDateTime()) for one in moments),
-        *(sa.column(one, sa.String()) for one in ("command_name", "status")),
-        *(sa.column(one, Double()) for one in (seconds, queue) if one),
-        sa.column(size, sa.BigInteger()),
+        *(
+            sa.column(one, UtcDateTime())
+            for one in ("started_at", "finished_at", "created_at", "failed_at")
+        ),
+        *(sa.column(one, sa.String()) for one in ("command_name", "queue", "status")),
+        *(sa.column(one, Double()) for one in ("execution_time", "total_time", "queue_time")),
+        *(sa.column(one, sa.BigInteger()) for one in ("memory_usage", "peak_memory")),
     )
 
 
@@ -127,25 +132,29 @@ def _sum(one: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 def _fill(
     totals: sa.Table, kind: str, table: sa.TableClause, counted: Sequence[str], every: bool
 ) -> None:
-    """The hours of each command, or of all of them together."""
-    at, seconds, size, *queue = (table.c[name] for name in counted)
+    """The hours of each name, or of all of them together."""
+    at, own, *summed = (table.c[name] for name in counted)
     hour = _hour(at)
-    command = sa.literal("") if every else table.c.command_name
-    failed = sa.case((table.c.status.in_(("failed", "lost")), 1), else_=0)
-    queue_us = _sum(_microseconds(queue[0])) if queue else sa.literal(0)
-    queue_n = sa.func.count(queue[0]) if queue else sa.literal(0)
-    sums = sa.func.count(), _sum(failed), _sum(_microseconds(seconds)), _sum(_at_most(size))
-    columns = sa.literal(kind), sa.literal("hour"), command, hour, *sums, queue_us, queue_n
-    selected = sa.select(*columns).select_from(table).group_by(hour)
+    name = sa.literal("") if every else own
+    nothing: sa.ColumnElement[Any] = sa.literal(0)
+    sums: list[sa.ColumnElement[Any]] = [sa.func.count(), *[nothing] * 5]
+    if summed:
+        seconds, size, *queue = summed
+        failed = sa.case((table.c.status.in_(("failed", "lost")), 1), else_=0)
+        sums[1:4] = _sum(failed), _sum(_microseconds(seconds)), _sum(_at_most(size))
+        if queue:
+            sums[4:] = _sum(_microseconds(queue[0])), sa.func.count(queue[0])
+    selected = sa.select(sa.literal(kind), sa.literal("hour"), name, hour, *sums)
+    selected = selected.select_from(table).group_by(hour)
     if not every:
-        selected = selected.where(command != "").group_by(command)
+        selected = selected.where(name != "").group_by(name)
     op.execute(totals.insert().from_select([*_KEYS, *_SUMS], selected))
 
 
 def _fill_days(totals: sa.Table) -> None:
     hours = totals.alias("hours")
     day = _day(hours.c.begins_at)
-    keys = hours.c.kind, sa.literal("day"), hours.c.command_name, day
+    keys = hours.c.kind, sa.literal("day"), hours.c.name, day
     selected = sa.select(*keys, *(sa.func.sum(hours.c[name]) for name in _SUMS))
-    selected = selected.group_by(hours.c.kind, hours.c.command_name, day)
+    selected = selected.group_by(hours.c.kind, hours.c.name, day)
     op.execute(totals.insert().from_select([*_KEYS, *_SUMS], selected))
