@@ -60,6 +60,7 @@ _HEADERS: Final[dict[str, tuple[str, Schema]]] = {
     "link": ("Leads to the next page.", {"type": "string"}),
     "etag": ("For `If-None-Match`.", {"type": "string"}),
 }
+_ETAG: Final = "etag"
 _EVERYWHERE: Final = ("x-request-id",)
 _LIMITED: Final = ("x-ratelimit-limit", "x-ratelimit-remaining")
 _OF_STATUS: Final = {
@@ -187,6 +188,8 @@ def _operation(
         [*_headers(action), *action.headers],
         _content(endpoint.style, action, answers.get(name), EXAMPLES.get(name)),
     )
+    if _ETAG in action.headers:
+        responses["304"] = _response("Known already.", [*_headers(action), *action.headers])
     for status in sorted({*_errors(endpoint, action, method)}):
         kind = _error_kind(endpoint.style, status)
         content: Schema = {_JSON: {"schema": answers[kind.__name__]}}
@@ -230,12 +233,14 @@ def _headers(action: Action) -> tuple[str, ...]:
     return _EVERYWHERE if action.permission is None else (*_EVERYWHERE, *_LIMITED)
 
 
-def _response(description: str, headers: Sequence[str], content: Schema) -> Schema:
-    return {
+def _response(description: str, headers: Sequence[str], content: Schema | None = None) -> Schema:
+    described: Schema = {
         "description": description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
-        "content": content,
     }
+    if content is not None:
+        described["content"] = content
+    return described
 
 
 def _content(

@@ -201,6 +201,8 @@ def described(kind: type[Query]) -> list[Schema]:
                 "name": one.name,
                 "in": "query",
                 "required": one.default is MISSING,
+                # As if it were absent.
+                "allowEmptyValue": one.default is not MISSING,
                 "description": one.description,
                 "schema": schema,
             }

@@ -105,7 +105,7 @@ def _answers(responses: dict[str, Any]) -> Iterator[str]:
             f"{escape(kind)}: {_type(content['schema'])}"
             if kind != "application/json"
             else _type(content["schema"])
-            for kind, content in response["content"].items()
+            for kind, content in response.get("content", {}).items()
         )
         yield f"<tr><td>{status}<td>{bodies}<td>{_text(response['description'])}</tr>"
     yield "</tbody></table>"
