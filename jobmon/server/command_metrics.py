@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from starlette.requests import Request
 
@@ -11,7 +11,7 @@ from jobmon.history.found import RunRow
 from jobmon.history.read import HistoryReader
 from jobmon.server.metrics_rows import run_metric
 from jobmon.server.migration import Migration
-from jobmon.server.models.history import CommandMetrics, Trend, Trends
+from jobmon.server.models.history import CommandMetrics, CountTrend, TimeTrend, Trends, Word
 from jobmon.server.pagination import address, offset, paginator
 from jobmon.server.periods import DAYS, DAYS_TEXT, period
 from jobmon.server.query import NAME, Paged, parameter
@@ -56,21 +56,16 @@ class CommandHistory:
 
 def _trends(newest: list[RunRow]) -> Trends:
     if len(newest) < 2:
-        return Trends(Trend(0.0, 0.0, "stable"), Trend(0, 0.0, "stable"))
+        return Trends(TimeTrend(0.0, 0.0, "stable"), CountTrend(0, 0.0, "stable"))
     new, old = newest
+    seconds, jobs = new.total_time - old.total_time, new.job_count - old.job_count
     return Trends(
-        Trend(
-            new.total_time - old.total_time,
-            *_change(new.total_time, old.total_time),
-        ),
-        Trend(
-            new.job_count - old.job_count,
-            *_change(new.job_count, old.job_count),
-        ),
+        TimeTrend(seconds, *_change(new.total_time, old.total_time)),
+        CountTrend(jobs, *_change(new.job_count, old.job_count)),
     )
 
 
-def _change(new: float, old: float) -> tuple[float, Literal["increasing", "decreasing", "stable"]]:
+def _change(new: float, old: float) -> tuple[float, Word]:
     percent = 100 * (new - old) / old if old else 100.0 if new else 0.0
     if abs(percent) < _STABLE_PERCENT:
         return percent, "stable"

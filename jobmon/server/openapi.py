@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter
@@ -145,13 +149,39 @@ def operation_id(method: str, endpoint: Endpoint, prefix: str) -> str:
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without titles, which would only say the names again."""
+    """With docstrings, without titles, which would only say the names again."""
+
+    def dataclass_schema(self, schema: Any) -> Schema:
+        described = super().dataclass_schema(schema)
+        kind: type = schema["cls"]
+        described.pop("title", None)
+        described["description"] = inspect.getdoc(kind) or ""
+        for name, text in _field_texts(kind).items():
+            described["properties"][name.rstrip("_")]["description"] = text
+        return described
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name.replace("[", "Of").replace("]", ""))
+
+
+def _field_texts(kind: type) -> dict[str, str]:
+    """The docstrings of a dataclass's fields, which Python forgets."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    found: dict[str, str] = {}
+    if isinstance(body, ast.ClassDef):
+        for one, following in pairwise(body.body):
+            match one, following:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = inspect.cleandoc(text)
+                case _:
+                    pass
+    return found
 
 
 def _operations(table: Sequence[Endpoint]) -> Iterator[tuple[Endpoint, str, Action]]:

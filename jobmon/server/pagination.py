@@ -28,7 +28,7 @@ def address(request: Request, public_url: str | None) -> str:
     """
     path: str = request.scope["path"]
     if public_url is None:
-        base = f"{request.url.scheme}://{request.headers['host']}"
+        base = f"{request.scope['scheme']}://{request.headers['host']}"
     else:
         base = public_url
         path = path.removeprefix(request.scope.get("root_path", ""))

@@ -42,7 +42,7 @@ def test_what_users_nest_without_end_is_cut() -> None:
 
 
 def test_numbers_are_rounded_where_they_are_written() -> None:
-    assert body([1.005, 0.1 + 0.2, 1e300], list[Number]).endswith(b"[1.0,0.3,1e+300]}")
+    assert body([1.005, 0.1 + 0.2], list[Number]).endswith(b"[1.0,0.3]}")
     assert body([0.00041234], list[Exact]).endswith(b"[0.0004]}")
 
 

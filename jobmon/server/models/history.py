@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeAlias
 
 from jobmon.server.models.paginator import Paginator
 from jobmon.server.models.period import Period
 from jobmon.server.models.values import Answer, Date, Exact, Number
 
-N = TypeVar("N")
+Word: TypeAlias = Literal["increasing", "decreasing", "stable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,24 @@ class Dashboard(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Trend(Answer, Generic[N]):
-    """How a number of the newest run differs from that of the run before."""
+class TimeTrend(Answer):
+    """How a duration of the newest run differs from that of the run before."""
 
-    change: N
+    change: Number
+    """Seconds, new minus old."""
+    change_percent: Number
+    trend: Word
+    """Stable below 5 percent, and without two runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountTrend(Answer):
+    """How a count of the newest run differs from that of the run before."""
+
+    change: int
     """New minus old."""
     change_percent: Number
-    trend: Literal["increasing", "decreasing", "stable"]
+    trend: Word
     """Stable below 5 percent, and without two runs."""
 
 
@@ -124,9 +135,9 @@ class Trend(Answer, Generic[N]):
 class Trends(Answer):
     """The newest run of the period against the one before it."""
 
-    execution_time: Trend[Number]
-    """Of `total_time`, in seconds."""
-    job_count: Trend[int]
+    execution_time: TimeTrend
+    """Of `total_time`."""
+    job_count: CountTrend
 
 
 @dataclass(frozen=True, slots=True)

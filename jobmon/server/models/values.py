@@ -9,16 +9,14 @@ from pydantic import ConfigDict, Field, PlainSerializer
 
 _DEEPEST: Final = 32
 """Levels of what users wrote; a recorder writes fewer."""
-_CUT: Final = "[truncated]"
+_TRUNCATED: Final = "[truncated]"
 
 
 class Answer:
     """Root of the dataclasses that are written as JSON objects: no member but the declared."""
 
     __slots__ = ()
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True
-    )
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 def _rounded(digits: int) -> PlainSerializer:
@@ -28,18 +26,22 @@ def _rounded(digits: int) -> PlainSerializer:
     return PlainSerializer(rounded, return_type=float)
 
 
-def plain(value: object, levels: int = _DEEPEST) -> object:
+def _plain(value: object) -> object:
     """What users wrote, as JSON can hold it: no NaN, no infinity, and an end to its depth."""
+    return _cut(value, _DEEPEST)
+
+
+def _cut(value: object, levels: int) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else 0
     if not isinstance(value, dict | list | tuple):
         return value
     if not levels:
-        return _CUT
+        return _TRUNCATED
     if isinstance(value, dict):
         members = cast("dict[str, object]", value).items()
-        return {name: plain(one, levels - 1) for name, one in members}
-    return [plain(one, levels - 1) for one in cast("list[object]", value)]
+        return {name: _cut(one, levels - 1) for name, one in members}
+    return [_cut(one, levels - 1) for one in cast("list[object]", value)]
 
 
 Number: TypeAlias = Annotated[float, _rounded(2)]
@@ -57,5 +59,5 @@ Date: TypeAlias = Annotated[
     str, Field(json_schema_extra={"format": "date", "examples": ["2025-08-03"]})
 ]
 """In UTC."""
-JsonObject: TypeAlias = Annotated[dict[str, Any], PlainSerializer(plain)]
+JsonObject: TypeAlias = Annotated[dict[str, Any], PlainSerializer(_plain)]
 """What users wrote, redacted where it was recorded."""
