@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
@@ -11,17 +12,22 @@ from urllib.parse import urlsplit, urlunsplit
 class Proxy:
     """A port through which a server is reached, and whose connections can be cut."""
 
-    def __init__(self, url: str, usual: int, port: int = 0) -> None:
+    def __init__(
+        self, url: str, usual: int, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Listen.
 
         Args:
             url: Of the server.
             usual: Its port, where the URL names none.
             port: Where to listen; 0: on a free one.
+            tls: What to speak with who comes; the server is spoken to plainly.
         """
         parts = urlsplit(url)
         self._target = parts.hostname or "127.0.0.1", parts.port or usual
         self._listener = socket.create_server(("127.0.0.1", port))
+        if tls is not None:
+            self._listener = tls.wrap_socket(self._listener, server_side=True)
         login, _, _ = parts.netloc.rpartition("@")
         port = self._listener.getsockname()[1]
         self.url = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}"))

@@ -24,6 +24,7 @@ from jobmon.settings import load
 from jobmon.store import connection
 from jobmon.store.writer import Writer
 from tests.conftest import RedisServer
+from tests.described import description
 
 PREFIX = "/api/job-monitor"
 READ, OPERATE, METRICS = "jmr_reader", "jmo_operator", "jmm_prometheus"
@@ -77,7 +78,13 @@ class Served:
             raise AssertionError(self.log_at_end)
         found = re.search(r"http://[^/ ]+", self.headline)
         self.url = found.group() if found else "http://localhost"
-        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        self._prefix = settings.get("PREFIX", PREFIX.strip("/"))
+        self.client = httpx.Client(
+            base_url=self.url,
+            trust_env=False,
+            timeout=20,
+            event_hooks={"response": [self._as_described]},
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +93,10 @@ class Served:
         self.client.close()
         if self.process.poll() is None or self._log.exists():
             self.stop()
+
+    def _as_described(self, answer: httpx.Response) -> None:
+        answer.read()
+        description(self._prefix).check(answer)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """GET below the API's prefix."""

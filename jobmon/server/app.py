@@ -1,4 +1,4 @@
-"""The ASGI application: which endpoints there are, and through which layers a request goes."""
+"""The ASGI application: the layers that a request goes through to its endpoint."""
 
 from __future__ import annotations
 
@@ -17,30 +17,26 @@ from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
-from jobmon.server import probes
 from jobmon.server.auth import Authentication
 from jobmon.server.body import BodyLimit
 from jobmon.server.boundary import Boundary
-from jobmon.server.commands import Commands
 from jobmon.server.dispatch import Dispatch, not_found
-from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.endpoints import Endpoint
 from jobmon.server.health import Health
 from jobmon.server.hosts import Hosts
-from jobmon.server.late import Late
 from jobmon.server.metrics import Exposition
 from jobmon.server.migration import Migration
 from jobmon.server.proxies import Proxies
-from jobmon.server.responses import Style
-from jobmon.server.schedules import Schedules
-from jobmon.server.stats import Stats
+from jobmon.server.routes import Sources, endpoints
 from jobmon.server.work import Work
-from jobmon.server.workers import Workers
 from jobmon.settings import Settings, SettingsError
 from jobmon.store import connection
 from jobmon.store.reader import Reader
 
 _TOKEN: Final = "auth:token"  # noqa: S105 name of a layer
 _API: Final = "api"
+_STATEMENT_SECONDS: Final = 10.0
+"""Longest that one question to the history may take."""
 
 
 def create_app(
@@ -61,14 +57,13 @@ def create_app(
     client = connection.connect(settings)
     reader = Reader(client, settings)
     migration = migration or Migration(settings)
-    engine = database.connect(settings)
+    engine = database.connect(settings, statement_seconds=_STATEMENT_SECONDS)
     history = HistoryReader(engine, tables(settings.database.table_prefix))
     health = Health(settings, migration)
     activity = Activity()
-    exposition = Exposition(reader, settings, activity, health)
     work = Work(settings, migration, scheduled=scheduled)
-    stats = Stats(reader, history, migration, settings)
-    table = endpoints(settings, reader, stats, health, exposition, migration)
+    exposition = Exposition(reader, settings, activity, health)
+    table = endpoints(Sources(settings, reader, history, migration, health, exposition))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
@@ -101,81 +96,6 @@ def assemble(
     app.router.redirect_slashes = False
     app.router.default = not_found
     return app
-
-
-def endpoints(
-    settings: Settings,
-    reader: Reader,
-    stats: Stats,
-    health: Health,
-    exposition: Exposition,
-    migration: Migration,
-) -> list[Endpoint]:
-    """Every endpoint. The first whose path matches answers."""
-    commands = Commands(reader, settings)
-    schedules = Schedules(reader)
-    workers = Workers(reader)
-    late = Late(reader, settings)
-    base = f"/{settings.prefix}"
-
-    def status(path: str, action: Action) -> Endpoint:
-        return Endpoint(base + path, Style.STATUS, {"GET": action})
-
-    return [
-        status("/stats", Action(stats.queues, "read")),
-        Endpoint(
-            f"{base}/health",
-            Style.SUCCESS,
-            {"GET": Action(health.answer, "read")},
-            failure="Failed to perform health check",
-            anonymous=settings.health_check.public,
-            quiet=True,
-        ),
-        status("/commands/running", Action(commands.running, "read")),
-        status("/commands/finished", Action(commands.finished, "read")),
-        status("/commands/{processId}/jobs", Action(commands.jobs, "read")),
-        Endpoint(
-            f"{base}/commands/{{processId}}",
-            Style.SUCCESS,
-            {"GET": Action(commands.run, "read")},
-            failure="Failed to retrieve command",
-        ),
-        Endpoint(
-            f"{base}/jobs/late",
-            Style.SUCCESS,
-            {"GET": Action(late.all, "read")},
-            failure="Failed to retrieve late jobs",
-        ),
-        Endpoint(
-            f"{base}/schedules",
-            Style.SUCCESS,
-            {"GET": Action(schedules.all, "read")},
-            failure="Failed to retrieve schedules",
-        ),
-        Endpoint(
-            f"{base}/workers",
-            Style.SUCCESS,
-            {"GET": Action(workers.all, "read")},
-            failure="Failed to retrieve workers",
-        ),
-        *(
-            Endpoint(path, Style.SUCCESS, {"GET": Action(probe, None)}, quiet=True)
-            for path, probe in zip(probes.PATHS, (probes.alive, migration.ready), strict=True)
-        ),
-        *(
-            Endpoint(
-                path,
-                Style.SUCCESS,
-                {"GET": Action(handler, "metrics")},
-                anonymous=settings.metrics.public,
-                quiet=True,
-            )
-            for path, handler in (
-                ("/metrics", exposition.shared),
-                ("/metrics/self", exposition.own),
-            )
-        ),
-    ]
 
 
 def _layers(settings: Settings) -> list[Middleware]:

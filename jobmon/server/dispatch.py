@@ -1,11 +1,13 @@
-"""From a routed request to its answer: method, permission, handler, errors, in this order."""
+"""From a routed request to its answer: method, permission, body, parameters, handler, errors."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final
 
 import redis
 from starlette.concurrency import run_in_threadpool
@@ -15,9 +17,20 @@ from starlette.types import Receive, Scope, Send
 
 from jobmon.errors import Unavailable
 from jobmon.server.auth import principal_of
-from jobmon.server.endpoints import Endpoint, Handler, request_id_of, style_of
-from jobmon.server.responses import Style, error, unavailable
+from jobmon.server.endpoints import Action, Endpoint, Message, Reply, request_id_of, style_of
+from jobmon.server.query import InvalidError, Query, parse, path_values
+from jobmon.server.responses import (
+    JSON,
+    Style,
+    encoded,
+    enveloped,
+    error,
+    invalid,
+    sentence,
+    unavailable,
+)
 
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 _log: Final = logging.getLogger("jobmon.server")
 
 
@@ -40,8 +53,20 @@ class Dispatch:
         needed = None if endpoint.anonymous else action.permission
         if needed is not None and not principal_of(request.scope).may(needed):
             return error(endpoint.style, HTTPStatus.FORBIDDEN)
+        problem = await _problem_of_body(request)
+        if problem is not None:
+            return error(endpoint.style, problem)
+        given: dict[str, str] = request.path_params
+        values = path_values(given)
+        if values is None:
+            return self._missing(action, given)
+        request.scope["path_params"] = values
         try:
-            return await _call(action.handler, request)
+            query = parse(action.query, request.scope["query_string"]) if action.query else None
+        except InvalidError as refused:
+            return invalid(endpoint.style, refused.errors)
+        try:
+            return await self._call(action, request, query)
         except (redis.RedisError, Unavailable) as trouble:
             # Its text may hold an address: only the class is logged.
             what = "database" if isinstance(trouble, Unavailable) else "store"
@@ -51,6 +76,32 @@ class Dispatch:
         except Exception:
             _log.exception("%s: request failed", request_id_of(request.scope))
             return self._broken()
+
+    async def _call(self, action: Action, request: Request, query: Query | None) -> Response:
+        arguments = (request,) if query is None else (request, query)
+        if inspect.iscoroutinefunction(action.handler):
+            return self._written(action, request, await action.handler(*arguments))
+        return await run_in_threadpool(
+            lambda: self._written(action, request, action.handler(*arguments)),
+        )
+
+    def _written(self, action: Action, request: Request, given: object) -> Response:
+        """The one place where answers become bytes."""
+        if isinstance(given, Response):
+            return given
+        if given is None and action.has_data:
+            return self._missing(action, request.path_params)
+        if isinstance(given, Message):
+            return sentence(given.text)
+        reply = given if isinstance(given, Reply) else Reply(given)
+        data = encoded(reply.data, action.adapter) if action.has_data else None
+        succeeded = reply.status < HTTPStatus.BAD_REQUEST
+        body = enveloped(self.endpoint.style, data, succeeded=succeeded)
+        return JSON(body, status_code=reply.status, headers=reply.headers)
+
+    def _missing(self, action: Action, path: Mapping[str, str]) -> Response:
+        message = action.not_found.format_map(path)
+        return error(self.endpoint.style, HTTPStatus.NOT_FOUND, message=message)
 
     def _without_store(self) -> Response:
         if self.endpoint.style is Style.SUCCESS and self.endpoint.failure:
@@ -69,7 +120,18 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await error(style_of(scope), HTTPStatus.NOT_FOUND)(scope, receive, send)
 
 
-async def _call(handler: Handler, request: Request) -> Response:
-    if inspect.iscoroutinefunction(handler):
-        return cast(Response, await handler(request))
-    return cast(Response, await run_in_threadpool(handler, request))
+async def _problem_of_body(request: Request) -> HTTPStatus | None:
+    """What is wrong with the body of a method that may have one."""
+    if request.method in _WITHOUT_BODY:
+        return None
+    body = await request.body()
+    if not body:
+        return None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON.media_type:
+        return HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return HTTPStatus.BAD_REQUEST
+    return None

@@ -6,12 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import redis
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
-from starlette.responses import Response
 
 from jobmon.history import database
 from jobmon.history.database import DatabaseUnavailable
@@ -19,7 +18,17 @@ from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from jobmon.server.auth import principal_of
 from jobmon.server.checks import Question
-from jobmon.server.responses import JSON, Style, error, instant, timestamp
+from jobmon.server.endpoints import Reply
+from jobmon.server.models.health import (
+    Checks,
+    HealthReport,
+    HealthStates,
+    Responded,
+    State,
+    SyncHealth,
+    Unhealthy,
+)
+from jobmon.server.responses import instant, timestamp
 from jobmon.settings import Settings
 from jobmon.store import connection
 from jobmon.store.keys import LEADER
@@ -34,7 +43,10 @@ _TIMED_OUT: Final = "Timed out"
 _REFUSED: Final = "The database refused"
 _NO_TABLES: Final = "Tables are missing"
 
-Check = dict[str, object]
+Check: TypeAlias = State | Unhealthy
+
+_HEALTHY: Final = State("healthy")
+_SKIPPED: Final = State("skipped")
 
 
 class Health:
@@ -56,34 +68,30 @@ class Health:
         self._freshness = Question(_checked(self._ask_freshness), longest)
         self._sync = Question(self._ask_sync, check.redis_timeout)
 
-    async def answer(self, request: Request) -> Response:
-        """200 when nothing is unhealthy, otherwise 503; a stranger sees states alone."""
+    async def answer(self, request: Request) -> Reply | None:
+        """503 when something is unhealthy; a stranger sees states alone. None: it is off."""
         if not self._enabled:
-            return error(Style.SUCCESS, HTTPStatus.NOT_FOUND)
+            return None
         in_redis, in_database, freshness, sync = await asyncio.gather(
             self.redis(), self._database.answer(), self._fresh(), self._sync.answer()
         )
-        checks: dict[str, Check] = {
-            "redis": in_redis,
-            "database": in_database or _unhealthy(_TIMED_OUT),
-            "metrics_freshness": freshness,
-        }
-        healthy = all(check["status"] != "unhealthy" for check in checks.values())
-        data: dict[str, object] = {
-            "status": "healthy" if healthy else "unhealthy",
-            "timestamp": timestamp(time.time()),
-            "checks": checks,
-        }
-        if principal_of(request.scope).may("read"):
-            data["sync"] = sync
-        else:
-            data["checks"] = {name: {"status": check["status"]} for name, check in checks.items()}
+        checks = Checks(in_redis, in_database or _unhealthy(_TIMED_OUT), freshness)
+        shown = (checks.redis, checks.database, checks.metrics_freshness)
+        healthy = all(check.status != "unhealthy" for check in shown)
+        word: Literal["healthy", "unhealthy"] = "healthy" if healthy else "unhealthy"
+        now = timestamp(time.time())
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        return JSON({"success": healthy, "data": data}, status_code=status)
+        if principal_of(request.scope).may("read"):
+            return Reply(HealthReport(word, now, checks, sync), status=status)
+        redis, database, fresh = (State(check.status) for check in shown)
+        states = HealthStates(
+            word, now, {"redis": redis, "database": database, "metrics_freshness": fresh}
+        )
+        return Reply(states, status=status)
 
-    async def redis(self) -> Check:
+    async def redis(self) -> Responded | Unhealthy:
         """What Redis answers to a PING, at most a second old."""
-        return dict(await self._redis.answer() or _unhealthy(_TIMED_OUT))
+        return await self._redis.answer() or _unhealthy(_TIMED_OUT)
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,10 +100,10 @@ class Health:
 
     async def _fresh(self) -> Check:
         if not self._most_hours:
-            return {"status": "skipped"}
+            return _SKIPPED
         return await self._freshness.answer() or _unhealthy(_TIMED_OUT)
 
-    def _ask_redis(self) -> Check:
+    def _ask_redis(self) -> Responded | Unhealthy:
         began = time.perf_counter()
         try:
             cast("Any", self._client).ping()
@@ -103,11 +111,11 @@ class Health:
             return _unhealthy(_TIMED_OUT)
         except redis.RedisError:
             return _unhealthy(_CONNECTION_FAILED)
-        return {"status": "healthy", "response_time": round(time.perf_counter() - began, 4)}
+        return Responded("healthy", time.perf_counter() - began)
 
     def _ask_database(self) -> Check:
         self._history.answers()
-        return {"status": "healthy"} if self._migration.done else _unhealthy(_NO_TABLES)
+        return _HEALTHY if self._migration.done else _unhealthy(_NO_TABLES)
 
     def _ask_freshness(self) -> Check:
         """By the newest row; while there is none, by what waits to become one."""
@@ -120,11 +128,11 @@ class Health:
         else:  # a fresh installation has neither
             age = self._reader.sync_state().lag
         if age <= self._most_hours * 3600:
-            return {"status": "healthy"}
+            return _HEALTHY
         hours = f"{self._most_hours} hour{'' if self._most_hours == 1 else 's'}"
         return _unhealthy(f"Metrics are older than {hours}")
 
-    def _ask_sync(self) -> dict[str, object] | None:
+    def _ask_sync(self) -> SyncHealth | None:
         try:
             return _shown(self._reader.sync_state())
         except redis.RedisError:
@@ -145,22 +153,22 @@ def _checked(ask: Callable[[], Check]) -> Callable[[], Check]:
     return asked
 
 
-def _unhealthy(message: str) -> Check:
-    return {"status": "unhealthy", "message": message}
+def _unhealthy(message: str) -> Unhealthy:
+    return Unhealthy("unhealthy", message)
 
 
-def _shown(state: SyncState) -> dict[str, object]:
+def _shown(state: SyncState) -> SyncHealth:
     leader = state.holders[LEADER]
-    return {
-        "lag_seconds": round(state.lag, 2),
-        "unsynced": state.unsynced,
-        "failures_waiting": state.failures_waiting,
-        "last_success_at": instant(state.succeeded_at),
-        "last_duration_seconds": None if state.duration is None else round(state.duration, 2),
-        "dropped_transitions": state.dropped,
-        "expired_unsynced": state.expired_unsynced,
-        "expired_failures": state.expired_failures,
-        "dead_letters": state.dead_letters,
+    return SyncHealth(
+        lag_seconds=state.lag,
+        unsynced=state.unsynced,
+        failures_waiting=state.failures_waiting,
+        last_success_at=instant(state.succeeded_at),
+        last_duration_seconds=state.duration,
+        dropped_transitions=state.dropped,
+        expired_unsynced=state.expired_unsynced,
+        expired_failures=state.expired_failures,
+        dead_letters=state.dead_letters,
         # Who it is, `jobmon doctor` tells: no host's name leaves the server here.
-        "leads_since": instant(leader.since) if leader is not None else None,
-    }
+        leads_since=instant(leader.since) if leader is not None else None,
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 
-from jobmon.server.responses import Style, instant, ok
+from jobmon.server.models import late as models
+from jobmon.server.responses import instant
 from jobmon.settings import Settings
 from jobmon.store.late import LateJob
 from jobmon.store.reader import Reader
@@ -24,19 +23,28 @@ class Late:
         self._reader = reader
         self._limits = settings.late
 
-    def all(self, _request: Request) -> Response:
+    def all(self, _request: Request) -> models.LateJobs:
         """How many there are, and the oldest of them."""
         found = self._reader.late_jobs(MOST)
         limits = self._limits
-        data = {
-            "pending": {"count": found.pending, "after_seconds": limits.pending_seconds},
-            "processing": {"count": found.processing, "after_seconds": limits.processing_seconds},
-            "jobs": [_shown(one) for one in found.jobs],
-        }
-        return ok(Style.SUCCESS, data)
+        return models.LateJobs(
+            pending=models.LateCount(found.pending, limits.pending_seconds),
+            processing=models.LateCount(found.processing, limits.processing_seconds),
+            jobs=[_shown(one) for one in found.jobs],
+        )
 
 
-def _shown(one: LateJob) -> dict[str, Any]:
-    members = asdict(one)
-    members["command_name"] = members.pop("command")
-    return members | {"since": instant(one.since), "seconds": round(one.seconds, 2)}
+def _shown(one: LateJob) -> models.LateJob:
+    return models.LateJob(
+        process_id=one.process_id,
+        job_id=one.job_id,
+        status=one.status,
+        engine=one.engine,
+        queue=one.queue,
+        job_name=one.job_name,
+        attempt=one.attempt,
+        worker=one.worker,
+        since=instant(one.since),
+        seconds=one.seconds,
+        command_name=one.command,
+    )

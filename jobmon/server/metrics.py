@@ -48,7 +48,7 @@ class Exposition:
     async def own(self, request: Request) -> Response:
         """This process alone."""
         check = await self._health.redis()
-        self._activity.redis_up = check["status"] == "healthy"
+        self._activity.redis_up = check.status == "healthy"
         self._activity.entries_skipped = self._reader.skipped
         # Printed here and not in a thread: all of them may be waiting for a store that hangs.
         return _printed(self._own, request)

@@ -8,11 +8,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from jobmon.history import migrate
 from jobmon.history.database import DatabaseUnavailable
-from jobmon.server.responses import JSON
+from jobmon.server.endpoints import Reply
 from jobmon.server.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -53,6 +52,15 @@ class Migration:
         if self._made:
             _log.info("the history's tables are now of version %s", self._made[-1])
 
+    def require(self) -> None:
+        """Return if it is done.
+
+        Raises:
+            DatabaseUnavailable: There is nothing to read yet.
+        """
+        if not self.done:
+            raise DatabaseUnavailable("its tables are not there yet")
+
     def run(self, stop: threading.Event) -> None:
         """Until it is done, or told to stop."""
         while not (self.done or stop.wait(_AGAIN_SECONDS)):
@@ -64,10 +72,10 @@ class Migration:
                 self.log()
 
     # A coroutine, as of the other probe.
-    async def ready(self, _request: Request) -> Response:
+    async def ready(self, _request: Request) -> Reply:
         """``/readyz``: 503 before it is done. Whether the database answers now does not matter."""
         status = HTTPStatus.OK if self.done else HTTPStatus.SERVICE_UNAVAILABLE
-        return JSON({"success": self.done}, status_code=status)
+        return Reply(None, status=status)
 
     def _failed(self, error: Exception) -> None:
         if self._trouble.is_due():

@@ -1,18 +1,19 @@
-"""What leaves the server: the two JSON styles, their errors, times and numbers.
+"""What leaves the server: JSON in its envelope, errors, times.
 
-The specification mixes two envelopes; each endpoint keeps its own, also for its errors.
+The specification mixes three envelopes; each endpoint keeps its own, also for its errors.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final
 
+from pydantic import TypeAdapter
 from starlette.responses import Response
 
 RETRY_AFTER_SECONDS: Final = 5
@@ -25,7 +26,11 @@ _MESSAGES: Final = {
     HTTPStatus.NOT_FOUND: "Not found.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed.",
     HTTPStatus.REQUEST_TIMEOUT: "Request timeout.",
+    HTTPStatus.CONFLICT: "Conflict.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Payload too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Unsupported media type.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The given data was invalid.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too Many Attempts.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Internal server error",
     HTTPStatus.SERVICE_UNAVAILABLE: "Service unavailable.",
 }
@@ -36,7 +41,11 @@ _NAMES: Final = {
     HTTPStatus.NOT_FOUND: "Not Found",
     HTTPStatus.METHOD_NOT_ALLOWED: "Method Not Allowed",
     HTTPStatus.REQUEST_TIMEOUT: "Request Timeout",
+    HTTPStatus.CONFLICT: "Conflict",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Payload Too Large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Unsupported Media Type",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Entity",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too Many Requests",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Internal server error",
     HTTPStatus.SERVICE_UNAVAILABLE: "Service Unavailable",
 }
@@ -49,27 +58,39 @@ class Style(Enum):
     """``{"success":true,"data":…}``; every endpoint that the specification does not know."""
     STATUS = "status"
     """``{"status":"success","data":…}``."""
+    BARE = "bare"
+    """The data itself; errors are those of ``STATUS``."""
 
 
 class JSON(Response):
-    """Compact JSON, unescaped, without NaN or infinity, which become 0."""
+    """JSON, encoded already."""
 
     media_type = "application/json"
 
-    def render(self, content: object) -> bytes:
-        """Encode; what no UTF-8 can hold (a lone surrogate) becomes ``?``."""
-        try:
-            text = _dump(content)
-        except ValueError:
-            text = _dump(_finite(content))
-        return text.encode("utf-8", "replace")
+
+def encoded(data: object, adapter: TypeAdapter[Any]) -> bytes:
+    """Compact JSON without escapes; what no UTF-8 can hold (a lone surrogate) becomes ``?``."""
+    try:
+        return adapter.dump_json(data, by_alias=True, warnings=False)
+    except ValueError:
+        plain = adapter.dump_python(data, mode="json", by_alias=True, warnings=False)
+        return _dumped(plain)
 
 
-def ok(style: Style, data: object, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer with data in the endpoint's envelope."""
+def enveloped(style: Style, data: bytes | None, *, succeeded: bool = True) -> bytes:
+    """Encoded data in the endpoint's envelope; None for an envelope without any."""
     if style is Style.SUCCESS:
-        return JSON({"success": True, "data": data}, headers=headers)
-    return JSON({"status": "success", "data": data}, headers=headers)
+        head = b'{"success":true' if succeeded else b'{"success":false'
+    elif style is Style.STATUS:
+        head = b'{"status":"success"'
+    else:
+        return data or b"{}"
+    return head + b"}" if data is None else b'%b,"data":%b}' % (head, data)
+
+
+def sentence(text: str) -> Response:
+    """A sentence in style ``STATUS``."""
+    return JSON(_dumped({"status": "success", "message": text}))
 
 
 def error(
@@ -77,6 +98,7 @@ def error(
     status: HTTPStatus,
     *,
     message: str = "",
+    errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error in the endpoint's envelope: fixed texts only, never what an exception says.
@@ -85,6 +107,7 @@ def error(
         style: The endpoint's, ``SUCCESS`` where no endpoint is known.
         status: One of those the API has.
         message: Instead of the usual text of that status.
+        errors: Sentences by parameter.
         headers: More headers.
     """
     message = message or _MESSAGES[status]
@@ -92,7 +115,19 @@ def error(
         body: dict[str, object] = {"success": False, "message": message, "error": _NAMES[status]}
     else:
         body = {"status": "error", "message": message}
-    return JSON(body, status_code=status, headers=headers)
+    if errors:
+        body["errors"] = errors
+    return JSON(_dumped(body), status_code=status, headers=headers)
+
+
+def invalid(style: Style, errors: Mapping[str, Sequence[str]]) -> Response:
+    """Parameters that are not allowed: the first sentence, and how many more there are."""
+    sentences = [sentence for some in errors.values() for sentence in some]
+    more = len(sentences) - 1
+    message = sentences[0]
+    if more:
+        message += f" (and {more} more error{'' if more == 1 else 's'})"
+    return error(style, HTTPStatus.UNPROCESSABLE_ENTITY, message=message, errors=errors)
 
 
 def unavailable(style: Style) -> Response:
@@ -101,42 +136,33 @@ def unavailable(style: Style) -> Response:
     return error(style, HTTPStatus.SERVICE_UNAVAILABLE, headers=wait)
 
 
-def timestamp(seconds: float) -> str:
-    """``2025-08-03T12:00:00Z``."""
-    return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+def timestamp(moment: datetime | float) -> str:
+    """``2025-08-03T12:00:00Z``, of a moment or of Unix seconds."""
+    return _utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def instant(seconds: float | None) -> str | None:
+def instant(moment: datetime | float | None) -> str | None:
     """As :func:`timestamp`; None for a time that is unknown or is none."""
     try:
-        return timestamp(seconds) if seconds is not None else None
+        return timestamp(moment) if moment is not None else None
     except (ValueError, OverflowError, OSError):
         return None
 
 
-def date_time(seconds: float | None) -> str | None:
+def date_time(moment: datetime | float | None) -> str | None:
     """``2025-08-03 12:00:00``, in UTC; None for a time that is unknown or is none."""
-    if seconds is None:
-        return None
     try:
-        return _utc(seconds).strftime("%Y-%m-%d %H:%M:%S")
+        return _utc(moment).strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None
     except (ValueError, OverflowError, OSError):
         return None
 
 
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(math.floor(seconds), UTC)
+def _utc(moment: datetime | float) -> datetime:
+    if isinstance(moment, datetime):
+        return moment.astimezone(UTC)
+    return datetime.fromtimestamp(math.floor(moment), UTC)
 
 
-def _dump(content: object) -> str:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else 0
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in cast("dict[str, object]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in cast("list[object]", value)]
-    return value
+def _dumped(content: object) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")

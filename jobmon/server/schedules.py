@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Final
-
 from starlette.requests import Request
-from starlette.responses import Response
 
-from jobmon.server.responses import Style, instant, ok
+from jobmon.server.models.schedules import Entry, Scheduler
+from jobmon.server.models.schedules import Schedules as Shown
+from jobmon.server.responses import instant
 from jobmon.store.reader import Reader
-
-_TIMES: Final = frozenset(
-    {"last_seen_at", "started_at", "last_turn_at", "next_due_at", "last_due_at", "last_sent_at"}
-)
+from jobmon.store.schedules import ScheduleEntry, SchedulerState
 
 
 class Schedules:
@@ -22,22 +17,49 @@ class Schedules:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def all(self, _request: Request) -> Response:
+    def all(self, _request: Request) -> Shown:
         """Every scheduler, alive or not, and every entry that one of them knows."""
         found = self._reader.schedules()
-        data = {
-            "schedulers": [_shown(asdict(one)) for one in found.schedulers],
-            "entries": [_shown(asdict(one)) for one in found.entries],
-        }
-        return ok(Style.SUCCESS, data)
+        return Shown(
+            [_scheduler(one) for one in found.schedulers], [_entry(one) for one in found.entries]
+        )
 
 
-def _shown(members: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: instant(value)
-        if name in _TIMES
-        else round(value, 2)
-        if isinstance(value, float)
-        else value
-        for name, value in members.items()
-    }
+def _scheduler(one: SchedulerState) -> Scheduler:
+    return Scheduler(
+        id=one.id,
+        engine=one.engine,
+        kind=one.kind,
+        name=one.name,
+        hostname=one.hostname,
+        pid=one.pid,
+        up=one.up,
+        last_seen_at=instant(one.last_seen_at),
+        started_at=instant(one.started_at),
+        last_turn_at=instant(one.last_turn_at),
+        next_due_at=instant(one.next_due_at),
+        entries=one.entries,
+        queues=list(one.queues),
+    )
+
+
+def _entry(one: ScheduleEntry) -> Entry:
+    return Entry(
+        engine=one.engine,
+        kind=one.kind,
+        name=one.name,
+        job_name=one.job_name,
+        schedule=one.schedule,
+        timezone=one.timezone,
+        queue=one.queue,
+        state=one.state,
+        late_seconds=one.late_seconds,
+        next_due_at=instant(one.next_due_at),
+        last_due_at=instant(one.last_due_at),
+        last_sent_at=instant(one.last_sent_at),
+        last_run_id=one.last_run_id,
+        sent_count=one.sent_count,
+        error=one.error,
+        scheduler_id=one.scheduler_id,
+        scheduler_up=one.scheduler_up,
+    )

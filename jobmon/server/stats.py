@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 
-from jobmon.history.database import DatabaseUnavailable
 from jobmon.history.read import HistoryReader
 from jobmon.server.migration import Migration
-from jobmon.server.responses import Style, ok
+from jobmon.server.models.queues import Queue
+from jobmon.server.models.queues import Stats as Shown
 from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 from jobmon.store.state import QueueCounts
@@ -29,28 +28,20 @@ class Stats:
         self._migration = migration
         self._always = settings.queues
 
-    def queues(self, _request: Request) -> Response:
+    def queues(self, _request: Request) -> Shown:
         """Every configured queue and every one lately seen or with failed jobs.
 
         Raises:
             DatabaseUnavailable: Who failed is not known. The store knows the last days' alone, and
                 a number that shrinks while the database is away would be a false one.
         """
-        if not self._migration.done:
-            raise DatabaseUnavailable("its tables are not there yet")
+        self._migration.require()
         failed = self._history.failed_by_queue()
         counts = self._reader.queue_counts()
         # Eager jobs were in no queue.
         names = {*self._always, *counts, *failed} - {""}
-        data = {
-            "total_failed": sum(failed.get(name, 0) for name in names),
-            "queues": {
-                name: {
-                    "pending": counts.get(name, _NONE).pending,
-                    "processing": counts.get(name, _NONE).processing,
-                    "failed": failed.get(name, 0),
-                }
-                for name in sorted(names)
-            },
-        }
-        return ok(Style.STATUS, data)
+        queues: dict[str, Queue] = {}
+        for name in sorted(names):
+            count = counts.get(name, _NONE)
+            queues[name] = Queue(count.pending, count.processing, failed.get(name, 0))
+        return Shown(sum(queue.failed for queue in queues.values()), queues)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from starlette.requests import Request
-from starlette.responses import Response
 
-from jobmon.server.responses import Style, instant, ok
+from jobmon.server.models.workers import RunningJob, Worker
+from jobmon.server.responses import instant
 from jobmon.store.reader import Reader
 from jobmon.store.workers import WorkerState
 
@@ -19,17 +16,28 @@ class Workers:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def all(self, _request: Request) -> Response:
+    def all(self, _request: Request) -> list[Worker]:
         """Every worker that lives, and those that died a while ago."""
-        return ok(Style.SUCCESS, [_shown(one) for one in self._reader.workers()])
+        return [_shown(one) for one in self._reader.workers()]
 
 
-def _shown(one: WorkerState) -> dict[str, Any]:
+def _shown(one: WorkerState) -> Worker:
     running = [member.partition("/") for member in one.running]
-    return asdict(one) | {
-        "started_at": instant(one.started_at),
-        "last_seen_at": instant(one.last_seen_at),
-        "running": [
-            {"process_id": process_id, "job_id": job_id} for process_id, _, job_id in running
-        ],
-    }
+    return Worker(
+        id=one.id,
+        engine=one.engine,
+        name=one.name,
+        hostname=one.hostname,
+        pid=one.pid,
+        app=one.app,
+        version=one.version,
+        pool=one.pool,
+        state=one.state,
+        started_at=instant(one.started_at),
+        last_seen_at=instant(one.last_seen_at),
+        queues=list(one.queues),
+        slots=one.slots,
+        busy=one.busy,
+        running=[RunningJob(process_id, job_id) for process_id, _, job_id in running],
+        resident_memory_bytes=one.resident_memory_bytes,
+    )

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from jobmon.store import late, records, schedules, sync_state, workers
+from jobmon.store import late, records, schedules, sync_state, whereabouts, workers
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
@@ -155,6 +155,10 @@ class Reader:
     def job(self, process_id: str, job_id: str) -> bytes | None:
         """Record of one job as stored."""
         return records.of(self._redis, self._keys, [(process_id, job_id)])[0]
+
+    def process_of(self, job_id: str) -> str | None:
+        """Process id of a job by its id alone, of one that the history may lack."""
+        return whereabouts.process_of(self._redis, self._keys, job_id)
 
     def attempts(self, process_id: str, job_id: str) -> list[bytes]:
         """Records of a job's earlier attempts, oldest first."""

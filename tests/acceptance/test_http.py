@@ -172,6 +172,11 @@ B = {
 }
 STYLES = {
     "stats": B,
+    "jobs/failed": B,
+    "dashboard": A,
+    "command-metrics": A,
+    "job-metrics": A,
+    "jobs/123": A,
     "commands/running": B,
     "commands/finished": B,
     f"commands/{uuid.UUID(int=7)}/jobs": B,
@@ -211,7 +216,11 @@ def test_s70_an_unknown_path_is_json_and_no_redirect(path: str, served: Served) 
 
 def test_s71_the_prefix_moves_every_endpoint(redis_server: RedisServer) -> None:
     with Served(redis_server.url, PREFIX="ops/jobs") as server:
-        for path in ("stats", "health", "commands/running", "commands/finished"):
+        for path in (
+            *("dashboard", "health", "stats", "jobs/failed", "jobs/late", "job-metrics"),
+            *("command-metrics?command=x", "anomalies", "commands/running", "commands/finished"),
+            *(f"commands/{uuid.uuid4()}/jobs", "schedules", "workers", "openapi.json", "docs"),
+        ):
             assert server.client.get(f"/ops/jobs/{path}").status_code == 200
             assert server.get(path).status_code == 404
         assert server.client.get("/livez").status_code == 200

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
 
 from jobmon.metrics.process import Activity
 from jobmon.server.app import assemble
 from jobmon.server.auth import Authentication
 from jobmon.server.endpoints import Action, Endpoint
-from jobmon.server.responses import Style, ok
+from jobmon.server.responses import Style
 from jobmon.settings import Settings, load
 
 
@@ -24,21 +23,27 @@ def configured(**settings: object) -> Settings:
     return load({name.replace("__", "."): value for name, value in settings.items()}, environ={})
 
 
-def answer(request: Request) -> Response:
+def answer(request: Request) -> dict[str, Any]:
     """What every endpoint of these tests answers: what reached it."""
     client = request.client.host if request.client else None
     scheme, host = request.url.scheme, request.headers["host"]
-    return ok(Style.SUCCESS, {"client": client, "scheme": scheme, "host": host})
+    return {"client": client, "scheme": scheme, "host": host}
+
+
+def action(handler: Callable[..., object] = answer, permission: Any = None, **more: Any) -> Action:
+    """One that answers with a JSON object."""
+    declared: dict[str, Any] = {"summary": "A test's", "answer": dict[str, Any], **more}
+    return Action(handler, permission, **declared)
 
 
 ENDPOINTS = (
     Endpoint(
         "/things/{id}",
         Style.STATUS,
-        {"GET": Action(answer, "read"), "POST": Action(answer, "operate")},
+        {"GET": action(permission="read"), "POST": action(permission="operate")},
     ),
-    Endpoint("/open", Style.SUCCESS, {"GET": Action(answer, "read")}, anonymous=True),
-    Endpoint("/probe", Style.SUCCESS, {"GET": Action(answer, None)}),
+    Endpoint("/open", Style.SUCCESS, {"GET": action(permission="read")}, anonymous=True),
+    Endpoint("/probe", Style.SUCCESS, {"GET": action()}),
 )
 
 

@@ -14,12 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobmon.server import body, boundary
 from jobmon.server.app import create_app
-from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.endpoints import Endpoint
 from jobmon.server.hosts import allowed_hosts, host_name
 from jobmon.server.probes import alive
 from jobmon.server.responses import Style
 from jobmon.settings import SettingsError
-from tests.server.application import ENDPOINTS, Application, configured
+from tests.server.application import ENDPOINTS, Application, action, configured
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_allowed_hosts_are_this_machine_and_what_the_settings_name() -> None:
 
 
 def test_probes_answer_under_any_host() -> None:
-    probe = Endpoint("/livez", Style.SUCCESS, {"GET": Action(alive, None)})
+    probe = Endpoint("/livez", Style.SUCCESS, {"GET": action(alive, answer=None)})
     app = Application(configured(), [*ENDPOINTS, probe])
     foreign = {"host": "10.1.2.3:8765"}
     assert app.request("GET", "/livez", headers=foreign).status_code == 200
@@ -126,11 +126,35 @@ def test_a_body_reaches_the_endpoint_whole() -> None:
     async def echo(request: Request) -> Response:
         return Response(await request.body())
 
-    post = Endpoint("/echo", Style.SUCCESS, {"POST": Action(echo, None)})
+    post = Endpoint("/echo", Style.SUCCESS, {"POST": action(echo)})
     app = Application(configured(), [post])
-    sent = b"x" * body.MOST_BYTES
-    assert app.request("POST", "/echo", content=sent).content == sent
-    assert app.request("POST", "/echo", content=sent + b"x").status_code == 413
+    sent = b'"' + b"x" * (body.MOST_BYTES - 2) + b'"'
+    json = {"Content-Type": "application/json"}
+    assert app.request("POST", "/echo", content=sent, headers=json).content == sent
+    assert app.request("POST", "/echo", content=sent + b" ", headers=json).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "text/plain", 200),
+        (b"{}", "application/json", 200),
+        (b"{}", "Application/JSON; charset=utf-8", 200),
+        (b"{}", "text/plain", 415),
+        (b"{}", "", 415),
+        (b"a=1", "application/x-www-form-urlencoded", 415),
+        (b"{", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"[" * 60_000, "application/json", 400),
+    ],
+)
+def test_a_body_is_json_or_refused(content: bytes, kind: str, status: int) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    app = Application(configured())
+    answer = app.request("POST", "/things/1", content=content, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["status"] == ("success" if status == 200 else "error")
+    assert app.request("GET", "/things/1", content=content, headers=headers).status_code == 200
 
 
 def test_a_declared_length_beyond_the_limit_is_refused_unread() -> None:
@@ -180,8 +204,8 @@ def test_a_defect_is_a_fixed_text_in_the_style_of_its_endpoint(
         },
     }
     for style, expected in styles.items():
-        action = {"GET": Action(broken, None)}
-        endpoint = Endpoint("/broken", style, action, failure="Failed to retrieve thing")
+        actions = {"GET": action(broken)}
+        endpoint = Endpoint("/broken", style, actions, failure="Failed to retrieve thing")
         answer = Application(configured(), [endpoint]).request("GET", "/broken")
         assert (answer.status_code, answer.json()) == (500, expected)
         assert answer.headers["x-request-id"] in caplog.text
