@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import Final, cast
 
 import redis
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jobmon.errors import Unavailable
-from jobmon.server.auth import principal_of
 from jobmon.server.endpoints import Endpoint, Handler, request_id_of, style_of
+from jobmon.server.principal import principal_of
 from jobmon.server.responses import Style, error, unavailable
+from jobmon.server.threads import LONGEST_SECONDS, in_thread
 
 _log: Final = logging.getLogger("jobmon.server")
 
@@ -48,6 +50,9 @@ class Dispatch:
             request_id = request_id_of(request.scope)
             _log.warning("%s: %s: %s", request_id, what, type(trouble).__name__)
             return self._without_store()
+        except TimeoutError:
+            _log.warning("%s: given up after its time", request_id_of(request.scope))
+            return unavailable(endpoint.style)
         except Exception:
             _log.exception("%s: request failed", request_id_of(request.scope))
             return self._broken()
@@ -71,5 +76,6 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _call(handler: Handler, request: Request) -> Response:
     if inspect.iscoroutinefunction(handler):
-        return cast(Response, await handler(request))
-    return cast(Response, await run_in_threadpool(handler, request))
+        async with asyncio.timeout(LONGEST_SECONDS):
+            return cast(Response, await handler(request))
+    return cast(Response, await in_thread(partial(handler, request)))

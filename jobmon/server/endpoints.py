@@ -27,6 +27,8 @@ class Action:
     handler: Handler
     permission: Permission | None
     """None: everybody may, whatever they send as a token."""
+    cost: int = 1
+    """Tokens of the rate limit that one request takes; 0: it is not limited."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from jobmon.history import database
 from jobmon.history.database import DatabaseUnavailable
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
-from jobmon.server.auth import principal_of
 from jobmon.server.checks import Question
+from jobmon.server.principal import principal_of
 from jobmon.server.responses import JSON, Style, error, instant, timestamp
 from jobmon.settings import Settings
 from jobmon.store import connection

@@ -26,6 +26,7 @@ _MESSAGES: Final = {
     HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed.",
     HTTPStatus.REQUEST_TIMEOUT: "Request timeout.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Payload too large.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too Many Attempts.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Internal server error",
     HTTPStatus.SERVICE_UNAVAILABLE: "Service unavailable.",
 }
@@ -37,6 +38,7 @@ _NAMES: Final = {
     HTTPStatus.METHOD_NOT_ALLOWED: "Method Not Allowed",
     HTTPStatus.REQUEST_TIMEOUT: "Request Timeout",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Payload Too Large",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too Many Requests",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Internal server error",
     HTTPStatus.SERVICE_UNAVAILABLE: "Service Unavailable",
 }

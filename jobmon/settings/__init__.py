@@ -6,7 +6,7 @@ Must never import another part of jobmon but ``errors``, nor anything but the st
 
 from jobmon.settings.explain import Explained, explain
 from jobmon.settings.load import SettingsError, load, load_for_worker
-from jobmon.settings.parse import Listen, Token
+from jobmon.settings.parse import Listen, Password, Token
 from jobmon.settings.schema import ENV_PREFIX, KEYS, LATER_KEYS, Key, Settings
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Explained",
     "Key",
     "Listen",
+    "Password",
     "Settings",
     "SettingsError",
     "Token",

@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from jobmon.metrics.process import Activity
 from jobmon.server.app import assemble
-from jobmon.server.auth import Authentication
 from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.layers import layers
+from jobmon.server.meter import Meter
 from jobmon.server.responses import Style, ok
 from jobmon.settings import Settings, load
 
@@ -49,11 +50,11 @@ class Application:
         self,
         settings: Settings,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
-        layers: Sequence[Middleware] | None = None,
+        stack: Sequence[Middleware] | None = None,
     ) -> None:
-        if layers is None:
-            layers = [Middleware(Authentication, settings=settings)]
-        self.app = assemble(endpoints, settings, layers, Activity())
+        if stack is None:
+            stack = layers(settings, Meter(settings))
+        self.app = assemble(endpoints, settings, stack, Activity())
 
     def request(
         self,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from jobmon.server.app import create_app
+from jobmon.server.passwords import keep, written
 from jobmon.settings import SettingsError
 from tests.server.application import Application, configured
 from tests.serving import METRICS, OPERATE, READ, TOKENS, bearer
 
 WITH_TOKENS = configured(auth__tokens=TOKENS)
+PASSWORD = "correct horse: battery"
+USER = written(keep("ann", "operate", PASSWORD.encode()))
 
 
 @pytest.mark.parametrize(
@@ -66,15 +69,24 @@ def test_unauthenticated_by_choice_everyone_may_read_and_nobody_may_write() -> N
         assert app.request("POST", "/things/1", base=base).status_code == 403
 
 
-def test_tokens_without_their_layer_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"middleware: auth\.tokens is set"):
-        create_app(configured(auth__tokens=TOKENS, middleware="api"))
-
-
-def test_basic_authentication_is_refused_as_not_supported() -> None:
-    for name in ("auth:basic", "auth:proxy"):
-        with pytest.raises(SettingsError, match=f"{name} is not supported by this version"):
-            configured(middleware=name)
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"middleware": "api"}, r"middleware: auth\.tokens is set, so it must hold auth:token"),
+        ({"auth__basic": USER}, r"middleware: auth\.basic is set, so it must hold auth:basic"),
+        ({"middleware": "auth:token,auth:basic"}, r"auth\.basic: .* so it must be set"),
+        ({"auth__proxy_header": "X-User"}, "so it must hold auth:proxy"),
+        (
+            {"auth__proxy_header": "X-User", "middleware": "auth:token,auth:proxy"},
+            "trusted_proxies: middleware holds auth:proxy, so it must name the proxy",
+        ),
+    ],
+)
+def test_what_is_configured_and_what_is_asked_for_must_agree(
+    given: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        create_app(configured(auth__tokens=TOKENS, **given))
 
 
 def test_the_name_of_the_other_product_means_tokens() -> None:

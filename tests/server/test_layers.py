@@ -198,7 +198,7 @@ class Broken:
 
 
 def test_a_layer_that_fails_is_a_fixed_text_too() -> None:
-    answer = Application(configured(), layers=[Middleware(Broken)]).request("GET", "/things/1")
+    answer = Application(configured(), stack=[Middleware(Broken)]).request("GET", "/things/1")
     assert answer.status_code == 500
     assert answer.json() == {"status": "error", "message": "Internal server error"}
 
