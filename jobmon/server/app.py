@@ -60,7 +60,7 @@ def create_app(
             ``middleware`` cannot be imported, or the database's driver is not installed.
     """
     settings = settings or configuration.load()
-    meter = Meter(settings)
+    meter = Meter(settings) if settings.rate_limiting.enabled else None
     stack = layers(settings, meter)
     client = connection.connect(settings)
     reader = Reader(client, settings)
@@ -76,7 +76,8 @@ def create_app(
 
     def end() -> None:
         work.stop()
-        meter.close()
+        if meter is not None:
+            meter.close()
         client.close()
         engine.dispose()
         health.close()

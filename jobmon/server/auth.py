@@ -45,7 +45,7 @@ class Authentication:
         app: ASGIApp,
         settings: Settings,
         schemes: Sequence[Scheme],
-        meter: Meter,
+        meter: Meter | None,
         *,
         required: bool,
     ) -> None:
@@ -55,7 +55,7 @@ class Authentication:
             app: What comes after it.
             settings: What is allowed without authentication, and under which address it answers.
             schemes: Ways to be known; the first that knows somebody says who it is.
-            meter: Counts failures.
+            meter: Counts failures; without it they are not limited.
             required: False: there is no way to be known, so this machine may do everything.
         """
         self._app = app
@@ -110,14 +110,15 @@ class Authentication:
         """A failure, unless it is a password that turns out to be right."""
         # It counts before it is looked at, so that asking for many at once guesses no faster.
         failure = Wish("failures", address(scope), FAILURES)
-        level = await self._meter.take(failure)
-        if not level.granted:
-            raise _TooManyFailuresError(level)
+        if self._meter is not None:
+            level = await self._meter.take(failure)
+            if not level.granted:
+                raise _TooManyFailuresError(level)
         pair = self._basic.pair(given) if self._basic is not None else None
         if self._basic is None or pair is None:
             return None
         found = await self._basic.look(*pair)
-        if found is not None:
+        if found is not None and self._meter is not None:
             await self._meter.take(failure._replace(tokens=-1))
         return found
 

@@ -29,11 +29,15 @@ def is_guarded(settings: Settings) -> bool:
     return bool(_usable(settings)) or any(map(_authenticates, settings.middleware))
 
 
-def layers(settings: Settings, meter: Meter) -> list[Middleware]:
+def layers(settings: Settings, meter: Meter | None) -> list[Middleware]:
     """Pages of other sites, then those of ``middleware``, outermost first.
 
     All ways to authenticate are one layer, where the last of them stands, or else innermost. The
     rate limit follows wherever it stands, for it must know who asks.
+
+    Args:
+        settings: All of them.
+        meter: Of the limits; None: there are none.
 
     Raises:
         SettingsError: ``middleware`` and ``auth`` contradict each other, or a layer cannot be
@@ -51,7 +55,7 @@ def layers(settings: Settings, meter: Meter) -> list[Middleware]:
         required=is_guarded(settings),
     )
     found = [*_own(names[:last]), own]
-    if _API in settings.middleware and settings.rate_limiting.enabled:
+    if _API in settings.middleware and meter is not None:
         found.append(Middleware(RateLimit, settings=settings, meter=meter))
     found += _own(names[last:])
     if settings.cors.origins:

@@ -56,6 +56,10 @@ class Meter:
         """Grant or refuse, within a quarter of a second; never raises."""
         if time.monotonic() < self._away_until:
             return self._take_locally(wish)
+        with self._lock:
+            refused = self._local.refusal(wish, _now_us())
+        if refused is not None:
+            return refused
         self._begin()
         loop = asyncio.get_running_loop()
         asked = _Asked(wish, loop.create_future(), loop)

@@ -442,7 +442,10 @@ class RateLimiting(Section):
     """How much one client may ask, with `api` in `middleware`."""
 
     enabled: bool = _key(
-        True, parse.boolean(), "Limit each token or user, and without one each address."
+        True,
+        parse.boolean(),
+        "Limit each token or user, without one each address. Off: nor is it limited how often an "
+        "address fails to authenticate.",
     )
     requests_per_minute: int = _key(120, parse.whole(1, 100_000), "Requests in the long run.")
     burst_limit: int = _key(60, parse.whole(1, 100_000), "Requests at once.")

@@ -93,23 +93,29 @@ class LocalBuckets:
 
     def take(self, wish: Wish, now_us: int) -> Level:
         """Grant or refuse a wish; ``now_us`` is of a clock that never goes back."""
-        name, longest = (wish.kind, wish.who), wish.size.most * wish.size.interval_us
-        full_in = min(max(self._full_at.get(name, 0) - now_us, 0), longest)
-        full_in = max(full_in + _tokens(wish) * wish.size.interval_us, 0)
-        if full_in > longest:
-            return _level(longest - full_in, wish)
-        self._set(name, now_us + full_in)
-        return _level(full_in, wish)
+        level = self._outcome(wish, now_us)
+        if level.granted:
+            self.follow(wish, level, now_us)
+        return level
+
+    def refusal(self, wish: Wish, now_us: int) -> Level | None:
+        """A refusal that Redis need not be asked for: time alone fills a bucket there too."""
+        level = self._outcome(wish, now_us)
+        return None if level.granted else level
 
     def follow(self, wish: Wish, level: Level, now_us: int) -> None:
         """Take over what Redis said."""
-        self._set((wish.kind, wish.who), now_us + round(level.full_in_seconds * 1_000_000))
-
-    def _set(self, name: tuple[str, str], full_at: int) -> None:
-        self._full_at[name] = full_at
+        name = wish.kind, wish.who
+        self._full_at[name] = now_us + round(level.full_in_seconds * 1_000_000)
         self._full_at.move_to_end(name)
         if len(self._full_at) > _MOST_LOCAL:
             self._full_at.popitem(last=False)
+
+    def _outcome(self, wish: Wish, now_us: int) -> Level:
+        full_at = self._full_at.get((wish.kind, wish.who), 0)
+        interval, longest = wish.size.interval_us, wish.size.most * wish.size.interval_us
+        left = max(min(max(full_at - now_us, 0), longest) + _tokens(wish) * interval, 0)
+        return _level(longest - left if left > longest else left, wish)
 
 
 def _tokens(wish: Wish) -> int:

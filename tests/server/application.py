@@ -51,9 +51,10 @@ class Application:
         settings: Settings,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
         stack: Sequence[Middleware] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         if stack is None:
-            stack = layers(settings, Meter(settings))
+            stack = layers(settings, meter)
         self.app = assemble(endpoints, settings, stack, Activity())
 
     def request(
