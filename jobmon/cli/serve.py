@@ -23,6 +23,7 @@ from jobmon.server import logs
 from jobmon.server.app import create_app
 from jobmon.server.layers import is_guarded
 from jobmon.server.migration import Migration
+from jobmon.server.sizes import MOST_HEADER_BYTES
 from jobmon.server.work import Work
 from jobmon.settings import Listen, Settings, SettingsError
 
@@ -30,7 +31,6 @@ _STOP_SECONDS: Final = 10
 """How long open requests may take once a signal came."""
 _KEEP_ALIVE_SECONDS: Final = 65
 """Longer than Prometheus waits between two scrapes, so that it keeps its connection."""
-_MOST_HEADER_BYTES: Final = 16 * 1024
 _FOREVER_SECONDS: Final = 86_400
 _SOCKET_MODE: Final = 0o660
 
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
     )
     with _listening(settings.listen) as sockets:
         migration.attempt()

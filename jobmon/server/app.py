@@ -15,7 +15,6 @@ from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
 from jobmon.server import probes
-from jobmon.server.body import BodyLimit
 from jobmon.server.boundary import Boundary
 from jobmon.server.commands import Commands
 from jobmon.server.dispatch import Dispatch, not_found
@@ -31,6 +30,7 @@ from jobmon.server.migration import Migration
 from jobmon.server.proxies import Proxies
 from jobmon.server.responses import Style
 from jobmon.server.schedules import Schedules
+from jobmon.server.sizes import SizeLimit
 from jobmon.server.stats import Stats
 from jobmon.server.work import Work
 from jobmon.server.workers import Workers
@@ -98,7 +98,7 @@ def assemble(
         Middleware(Boundary, routes=routes, activity=activity),
         Middleware(Proxies, settings=settings),
         Middleware(Hosts, settings=settings),
-        Middleware(BodyLimit),
+        Middleware(SizeLimit),
     ]
     innermost = [Middleware(Awakening, life=life)] if life is not None else []
     app = Starlette(

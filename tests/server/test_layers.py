@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobmon.server import body, boundary
+from jobmon.server import boundary, sizes
 from jobmon.server.app import create_app
 from jobmon.server.endpoints import Action, Endpoint
 from jobmon.server.hosts import allowed_hosts, host_name
@@ -128,7 +128,7 @@ def test_a_body_reaches_the_endpoint_whole() -> None:
 
     post = Endpoint("/echo", Style.SUCCESS, {"POST": Action(echo, None)})
     app = Application(configured(), [post])
-    sent = b"x" * body.MOST_BYTES
+    sent = b"x" * sizes.MOST_BYTES
     assert app.request("POST", "/echo", content=sent).content == sent
     assert app.request("POST", "/echo", content=sent + b"x").status_code == 413
 
@@ -140,8 +140,20 @@ def test_a_declared_length_beyond_the_limit_is_refused_unread() -> None:
         assert answer.status_code == 413
 
 
+def test_headers_beyond_the_limit_are_refused_however_they_come() -> None:
+    app = Application(configured())
+    for path, headers in (
+        ("/things/1", {"X-Long": "x" * 20_000}),
+        ("/things/1", {f"X-{number}": "x" * 100 for number in range(200)}),
+        (f"/things/{'x' * 20_000}", {}),
+        (f"/things/1?{'x' * 20_000}", {}),
+    ):
+        assert app.request("GET", path, headers=headers).status_code == 400
+    assert app.request("GET", "/things/1", headers={"X-Long": "x" * 15_000}).status_code == 200
+
+
 def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(sizes, "READ_SECONDS", 0.05)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"x"
