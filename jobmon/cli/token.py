@@ -14,9 +14,10 @@ from typing import Final
 
 from jobmon.cli import Exit
 from jobmon.errors import JobmonError
-from jobmon.settings import parse
+from jobmon.settings import access
+from jobmon.settings.parse import Scope
 
-_PREFIXES: Final[dict[parse.Scope, str]] = {"read": "jmr_", "operate": "jmo_", "metrics": "jmm_"}
+_PREFIXES: Final[dict[Scope, str]] = {"read": "jmr_", "operate": "jmo_", "metrics": "jmm_"}
 """What a token begins with tells its scope, and secret scanners that it is one."""
 _BYTES: Final = 32
 _DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -62,7 +63,7 @@ def _create(args: argparse.Namespace) -> int:
     token = new_token(args.scope)
     digest = hashlib.sha256(token.encode()).hexdigest()
     name = args.name or f"{args.scope}-{digest[:6]}"
-    if not re.fullmatch(parse.NAME, name):
+    if not re.fullmatch(access.NAME, name):
         raise TokenError("the name of a token has 1 to 64 letters, digits and . _ -")
     setting = f"{name}:{args.scope}:sha256:{digest}"
     if args.format == "json":
@@ -74,7 +75,7 @@ def _create(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def new_token(scope: parse.Scope) -> str:
+def new_token(scope: Scope) -> str:
     """A token that nobody can guess."""
     number = int.from_bytes(secrets.token_bytes(_BYTES))
     digits: list[str] = []
@@ -87,7 +88,7 @@ def new_token(scope: parse.Scope) -> str:
 def _hash(args: argparse.Namespace) -> int:
     from jobmon.server import passwords
 
-    if not re.fullmatch(parse.USER, args.name):
+    if not re.fullmatch(access.USER, args.name):
         raise TokenError("the name of a user has 1 to 64 letters, digits and . _ @ -")
     password = _password()
     if not 0 < len(password) <= passwords.LONGEST or any(byte < 32 for byte in password):

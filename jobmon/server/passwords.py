@@ -13,7 +13,8 @@ from typing import Final
 
 from jobmon.errors import Unavailable
 from jobmon.settings import Password
-from jobmon.settings.parse import MOST_SCRYPT_BYTES, Scope
+from jobmon.settings.access import MOST_SCRYPT_BYTES
+from jobmon.settings.parse import Scope
 
 LONGEST: Final = 256
 """Bytes of a password."""

@@ -124,10 +124,12 @@ class ProxyHeader:
     def recognised(self, headers: Headers) -> Principal | None:
         """Whom the proxy names, once and in characters that can be shown."""
         names = headers.getlist(self._header)
-        if len(names) != 1 or not names[0].isprintable() or len(names[0]) > _LONGEST_NAME:
+        if len(names) != 1:
             return None
-        name = names[0].strip()
-        return Principal.of(name, self._scope) if name else None
+        name = names[0].strip().encode("latin-1").decode("utf-8", "replace")
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            return None
+        return Principal.of(name, self._scope)
 
 
 def _principal(user: Password | None) -> Principal | None:

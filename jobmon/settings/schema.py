@@ -19,8 +19,9 @@ from typing import (
     dataclass_transform,
 )
 
-from jobmon.settings import parse
-from jobmon.settings.parse import Listen, Password, Rule, Token
+from jobmon.settings import access, parse
+from jobmon.settings.access import Password, Token
+from jobmon.settings.parse import Listen, Rule
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -412,20 +413,20 @@ class Auth(Section):
 
     tokens: tuple[Token, ...] = _key(
         (),
-        parse.many(parse.token(), 1000, "a list, each name:scope:sha256:<hex>"),
+        parse.many(access.token(), 1000, "a list, each name:scope:sha256:<hex>"),
         "Bearer tokens: `name:scope:sha256:<hex of the token's SHA-256>`; scope `read`, `operate` "
         "(read included) or `metrics`.",
         secret=True,
     )
     basic: tuple[Password, ...] = _key(
         (),
-        parse.many(parse.password(), 1000, "a list, each as `jobmon token hash` prints it"),
+        parse.many(access.password(), 1000, "a list, each as `jobmon token hash` prints it"),
         "Users with passwords, with `auth:basic` in `middleware`: `user:scope:scrypt:…`.",
         secret=True,
     )
     proxy_header: str | None = _key(
         None,
-        parse.header(),
+        access.header(),
         "Header in which a proxy names the user, with `auth:proxy` in `middleware`. Believed from "
         "`trusted_proxies` alone.",
     )
@@ -456,7 +457,7 @@ class Cors(Section):
     """Pages of other origins that may call the API from a browser."""
 
     origins: tuple[str, ...] = _key(
-        (), parse.many(parse.origin(), 200), "Their origins. They need a token: no cookie is sent."
+        (), parse.many(access.origin(), 200), "Their origins. They need a token: no cookie is sent."
     )
 
 
@@ -526,7 +527,7 @@ class Settings(Section):
     prefix: str = _key("api/job-monitor", parse.route_prefix(), "Path of the API.")
     middleware: tuple[str, ...] = _key(
         ("api", "auth:token"),
-        parse.many(parse.middleware(), 50),
+        parse.many(access.middleware(), 50),
         "Layers of the API, outermost first: the rate limit (`api`), ways to authenticate "
         "(`auth:…`), your own. `auth:sanctum` means `auth:token`.",
     )

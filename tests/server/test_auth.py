@@ -150,7 +150,7 @@ def test_a_stranger_is_told_each_way_to_be_known() -> None:
 
 def test_a_user_is_named_by_a_trusted_proxy_alone() -> None:
     app = Application(WITH_ALL)
-    named = {"X-User": "Ann B."}
+    named = {"X-User": "Zoë B.".encode()}
     assert app.request("GET", "/things/1", client="10.1.1.1", headers=named).status_code == 200
     assert app.request("POST", "/things/1", client="10.1.1.1", headers=named).status_code == 403
     assert app.request("GET", "/things/1", client="192.0.2.1", headers=named).status_code == 401
