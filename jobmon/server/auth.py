@@ -84,27 +84,27 @@ class Authentication:
                     answer.headers.append("www-authenticate", challenge)
                 await answer(scope, receive, send)
                 return
+            if principal.is_ambient and is_cross_site(scope, self._public_url):
+                principal = Principal(principal.name, frozenset())
             set_principal(scope, principal)
         await self._app(scope, receive, send)
 
     async def _sender(self, scope: Scope) -> Principal | None:
         admitted = principal_of(scope)
         if admitted is not NOBODY:
-            return self._of_a_browser(scope, admitted)
+            return admitted
         headers = Headers(scope=scope)
         for scheme in self._schemes:
             found = scheme.recognised(headers)
             if found is not None:
-                return self._of_a_browser(scope, found) if scheme.ambient else found
+                return found
         if not self._required:
-            found = self._unknown(scope)
-            return self._of_a_browser(scope, found) if found is not None else None
+            return self._unknown(scope)
         given = credentials_of(headers)
-        if given is None:
-            endpoint = endpoint_of(scope)
-            return NOBODY if endpoint is not None and endpoint.anonymous else None
-        found = await self._unrecognised(scope, given)
-        return self._of_a_browser(scope, found) if found is not None else None
+        if given is not None:
+            return await self._unrecognised(scope, given)
+        endpoint = endpoint_of(scope)
+        return NOBODY if endpoint is not None and endpoint.anonymous else None
 
     async def _unrecognised(self, scope: Scope, given: Credentials) -> Principal | None:
         """A failure, unless it is a password that turns out to be right."""
@@ -121,12 +121,6 @@ class Authentication:
         if found is not None and self._meter is not None:
             await self._meter.take(failure._replace(tokens=-1))
         return found
-
-    def _of_a_browser(self, scope: Scope, principal: Principal) -> Principal:
-        """The principal, without permissions if another site's page has sent the request."""
-        if is_cross_site(scope, self._public_url):
-            return Principal(principal.name, frozenset())
-        return principal
 
     def _unknown(self, scope: Scope) -> Principal | None:
         """Nothing is configured: this machine may do everything, others read if allowed.

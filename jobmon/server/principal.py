@@ -26,11 +26,13 @@ class Principal:
     name: str
     """The token's or the user's; empty for somebody unknown."""
     permissions: frozenset[Permission]
+    is_ambient: bool = True
+    """Whether a browser tells it by itself, and so for the pages of others too."""
 
     @classmethod
-    def of(cls, name: str, scope: Permission) -> Self:
+    def of(cls, name: str, scope: Permission, *, is_ambient: bool = True) -> Self:
         """Somebody with all that a scope grants."""
-        return cls(name, GRANTS[scope])
+        return cls(name, GRANTS[scope], is_ambient)
 
     def may(self, permission: Permission) -> bool:
         """Whether the request may do this."""

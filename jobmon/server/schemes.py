@@ -45,8 +45,6 @@ class Scheme(Protocol):
 
     challenge: str
     """How a 401 invites to use it; empty where a client cannot."""
-    ambient: bool
-    """Whether browsers send it by themselves, so that a page of somebody else can use it."""
 
     def recognised(self, headers: Headers) -> Principal | None:
         """Who it is; None: it cannot tell."""
@@ -57,7 +55,6 @@ class BearerTokens:
     """``Authorization: Bearer <token>``, of ``auth.tokens``."""
 
     challenge: str = 'Bearer realm="jobmon"'
-    ambient: bool = False
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
@@ -73,14 +70,15 @@ class BearerTokens:
             # All are compared, so that the time it takes tells nothing about any of them.
             if hmac.compare_digest(known.sha256, digest) and found is None:
                 found = known
-        return Principal.of(found.name, found.scope) if found is not None else None
+        if found is None:
+            return None
+        return Principal.of(found.name, found.scope, is_ambient=False)
 
 
 class Basic:
     """``Authorization: Basic <user and password>``, of ``auth.basic``."""
 
     challenge: str = 'Basic realm="jobmon", charset="UTF-8"'
-    ambient: bool = True
 
     def __init__(self, users: Sequence[Password]) -> None:
         self._passwords = Passwords(users)
@@ -115,7 +113,6 @@ class ProxyHeader:
     """The user in ``auth.proxy_header``, which nobody but a trusted proxy gets through."""
 
     challenge: str = ""
-    ambient: bool = True
 
     def __init__(self, header: str, scope: Scope) -> None:
         self._header = header

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -75,7 +77,7 @@ def test_unauthenticated_by_choice_everyone_may_read_and_nobody_may_write() -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("more", "problem"),
     [
         ({"middleware": "api"}, r"middleware: auth\.tokens is set, so it must hold auth:token"),
         ({"auth__basic": USER}, r"middleware: auth\.basic is set, so it must hold auth:basic"),
@@ -88,16 +90,27 @@ def test_unauthenticated_by_choice_everyone_may_read_and_nobody_may_write() -> N
     ],
 )
 def test_what_is_configured_and_what_is_asked_for_must_agree(
-    given: dict[str, str], problem: str
+    more: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(SettingsError, match=problem):
-        create_app(configured(auth__tokens=TOKENS, **given))
+        create_app(configured(**{"auth__tokens": TOKENS, **more}))
 
 
 def test_the_name_of_the_other_product_means_tokens() -> None:
-    settings = configured(middleware="api,auth:sanctum", auth__tokens=TOKENS)
-    assert settings.middleware == ("api", "auth:token")
-    assert any("auth:sanctum" in warning for warning in settings.warnings)
+    chosen = configured(middleware="api,auth:sanctum", auth__tokens=TOKENS)
+    assert chosen.middleware == ("api", "auth:token")
+    assert any("auth:sanctum" in warning for warning in chosen.warnings)
+
+
+STRANGER = Application(
+    configured(
+        auth__tokens=TOKENS,
+        auth__basic=USER.replace(":16384:8:5:", ":2:1:1:"),
+        auth__proxy_header="X-User",
+        middleware="auth:proxy,auth:token,auth:basic",
+        trusted_proxies="10.0.0.0/8",
+    )
+)
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -139,11 +152,11 @@ def test_a_password_is_as_good_as_a_token(headers: dict[str, str], status: int) 
 
 
 def test_a_stranger_is_told_each_way_to_be_known() -> None:
-    for settings, challenges in (
+    for chosen, challenges in (
         (WITH_TOKENS, ['Bearer realm="jobmon"']),
         (WITH_ALL, ['Bearer realm="jobmon"', 'Basic realm="jobmon", charset="UTF-8"']),
     ):
-        refused = Application(settings).request("GET", "/things/1")
+        refused = Application(chosen).request("GET", "/things/1")
         assert refused.status_code == 401
         assert refused.headers.get_list("www-authenticate") == challenges
 
@@ -178,19 +191,19 @@ class Login:
 
 def test_a_layer_of_ones_own_can_authenticate() -> None:
     own = f"auth:{__name__}:Login"
-    for settings in (
+    for chosen in (
         configured(middleware=own),
         configured(middleware=f"auth:token,{own}", auth__tokens=TOKENS),
         configured(middleware=f"{own},auth:token", auth__tokens=TOKENS),
     ):
-        app = Application(settings)
+        app = Application(chosen)
         ann = {"Cookie": "session=ann"}
         assert app.request("POST", "/things/1", headers=ann).status_code == 200
         answer = app.request("GET", "/things/1", headers={"Cookie": "session=old"})
         assert (answer.status_code, answer.text) == (401, "log in again")
         # This machine is nobody special once somebody authenticates.
         assert app.request("GET", "/things/1").status_code == 401
-        status = 200 if settings.auth.tokens else 401
+        status = 200 if chosen.auth.tokens else 401
         assert app.request("GET", "/things/1", headers=bearer(READ)).status_code == status
 
 
@@ -222,13 +235,13 @@ def test_a_page_of_another_site_changes_nothing(headers: Mapping[str, str], pass
         middleware=f"auth:{__name__}:Login,auth:token,auth:basic,auth:proxy",
         trusted_proxies="127.0.0.1",
     )
-    for settings, credentials in (
+    for chosen, credentials in (
         (local, {}),
         (everyway, basic("ann", PASSWORD)),
         (everyway, {"X-User": "ann"}),
         (everyway, {"Cookie": "session=ann"}),
     ):
-        app, sent = Application(settings), {**headers, **credentials}
+        app, sent = Application(chosen), {**headers, **credentials}
         answer = app.request("POST", "/things/1", headers=sent)
         assert answer.status_code == (200 if passes else 403)
         if not passes:
@@ -239,3 +252,23 @@ def test_a_page_of_another_site_changes_nothing(headers: Mapping[str, str], pass
     # Browsers send no token by themselves.
     sent = {**headers, **bearer(OPERATE)}
     assert Application(everyway).request("POST", "/things/1", headers=sent).status_code == 200
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            st.binary(max_size=60).map(lambda text: b"Bearer " + text),
+            st.binary(max_size=60).map(lambda text: b"Basic " + base64.b64encode(text)),
+        ),
+        max_size=3,
+    ),
+    st.lists(st.binary(max_size=20), max_size=2),
+)
+def test_nothing_that_a_stranger_sends_is_a_defect(sent: list[bytes], users: list[bytes]) -> None:
+    headers = [(b"host", b"localhost")]
+    headers += [(b"authorization", value) for value in sent]
+    headers += [(b"x-user", value) for value in users]
+    answer = STRANGER.request("GET", "/things/1", headers=headers, client="192.0.2.1")
+    assert answer.status_code == 401
