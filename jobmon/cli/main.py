@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
     "schedules": _Command("jobmon.cli.schedules", "show schedulers, and what they send when"),
     "workers": _Command("jobmon.cli.workers", "show workers, and what they run"),
+    "token": _Command("jobmon.cli.token", "make a token or a password for the API"),
     "doctor": _Command("jobmon.cli.doctor", "show every setting, its source, and check Redis"),
     "init": _Command("jobmon.cli.init", "write a commented jobmon.toml"),
     "demo": _Command("jobmon.cli.demo", "see all of it at work on this machine"),

@@ -74,7 +74,7 @@ class Action:
     unwell: bool = False
     """True: with 503 it answers as with 200, as far as it can."""
     cost: int = 1
-    """Requests that it counts for."""
+    """Tokens of the rate limit that one request takes; 0: it is not limited."""
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:

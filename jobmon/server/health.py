@@ -16,7 +16,6 @@ from jobmon.history import database
 from jobmon.history.database import DatabaseUnavailable
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
-from jobmon.server.auth import principal_of
 from jobmon.server.checks import Question
 from jobmon.server.endpoints import Reply
 from jobmon.server.models.health import (
@@ -28,6 +27,7 @@ from jobmon.server.models.health import (
     SyncHealth,
     Unhealthy,
 )
+from jobmon.server.principal import principal_of
 from jobmon.server.responses import instant, timestamp
 from jobmon.settings import Settings
 from jobmon.store import connection

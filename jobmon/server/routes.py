@@ -351,7 +351,7 @@ def _outside(sources: Sources) -> list[Endpoint]:
     exposition = sources.exposition
     live, ready = probes.PATHS
     return [
-        _probe(live, Action(probes.alive, None, summary="The process runs", answer=None)),
+        _probe(live, Action(probes.alive, None, summary="The process runs", answer=None, cost=0)),
         _probe(
             ready,
             Action(
@@ -360,13 +360,14 @@ def _outside(sources: Sources) -> list[Endpoint]:
                 summary="The configuration is valid and the tables are there",
                 answer=None,
                 unwell=True,
+                cost=0,
             ),
         ),
         *(
             Endpoint(
                 path,
                 Style.SUCCESS,
-                {"GET": Action(handler, "metrics", summary=summary, answer=_PROMETHEUS)},
+                {"GET": Action(handler, "metrics", summary=summary, answer=_PROMETHEUS, cost=0)},
                 tag="Monitoring",
                 anonymous=sources.settings.metrics.public,
                 quiet=True,

@@ -373,6 +373,15 @@ TABLE: Final = (
         "sync",
     ),
     Key(
+        "rate:<kind>:<who>",
+        "string",
+        "Unix µs at which the bucket of tokens is full again: `api` of a user or an address, "
+        "`failures` to authenticate of an address",
+        "",
+        "that instant",
+        "request to a server",
+    ),
+    Key(
         "store:meta",
         "hash",
         "`schema`, `clock` (last version given), `last_job_series`, `last_command_series`, "
@@ -461,6 +470,10 @@ class Keys:
     def lease(self, name: str) -> str:
         """Who holds a lease."""
         return f"{self.prefix}lease:{name}"
+
+    def rate(self, kind: str, who: str) -> str:
+        """How much a client may ask of the servers."""
+        return f"{self.prefix}rate:{kind}:{who}"
 
     def newest_run(self, command: str) -> str:
         """Id of the newest run of a command."""

@@ -168,6 +168,7 @@ SECRET_VALUES = {
     "redis.password": SECRET,
     "database.url": f"postgresql://user:{SECRET}@db/shop?password={SECRET}",
     "auth.tokens": f"grafana:read:sha256:{'ab' * 32}",
+    "auth.basic": f"ann:read:scrypt:16384:8:5:{'ab' * 16}:{'ab' * 32}",
 }
 
 

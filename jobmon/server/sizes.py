@@ -1,4 +1,4 @@
-"""Request bodies: read whole before anything else, within a limit of size and time."""
+"""How large a request may be: its headers, and its body, which is read before anything else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from jobmon.server.responses import error
 
 MOST_BYTES: Final = 64 * 1024
 READ_SECONDS: Final = 10.0
+MOST_HEADER_BYTES: Final = 16 * 1024
+"""Of address and headers. A server limits those that come in pieces, and not all at once."""
 
 _MANY_DIGITS: Final = 20
 _CLOSE: Final = {"connection": "close"}
@@ -27,8 +29,8 @@ class _GoneError(Exception):
     pass
 
 
-class BodyLimit:
-    """Answers 413 to a body that is too long, 408 to one that takes too long."""
+class SizeLimit:
+    """Answers 400 to headers that are too long, 413 to such a body, 408 to one that is too slow."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,6 +38,9 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if _head_bytes(scope) > MOST_HEADER_BYTES:
+            await error(style_of(scope), HTTPStatus.BAD_REQUEST)(scope, receive, send)
             return
         try:
             if _declared(scope) > MOST_BYTES:
@@ -58,6 +63,11 @@ class BodyLimit:
             return waiting.pop() if waiting else await receive()
 
         await self._app(scope, replay, send)
+
+
+def _head_bytes(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return headers + len(scope["path"]) + len(scope.get("query_string", b""))
 
 
 def _declared(scope: Scope) -> int:
