@@ -65,6 +65,7 @@ LINES: Final = {
     87: "Passwords and the like are redacted before they reach Redis, SQL, the API or a log",
     90: "Control characters and markup in names are inert in logs and terminal",
     91: "Instrumenting a worker loads nothing heavy",
+    92: "What is recorded while server and database are away is copied once they are back",
 }
 """Acceptance lines in force, by number; further numbers come with what they are about."""
 
