@@ -102,7 +102,7 @@ class HistoryReader:
         wanted = [table.c.started_at >= since, *_where(table, command_name=command)]
         return self._page(RunRow, table, wanted, table.c.started_at, offset, limit)
 
-    def newest_runs(self, command: str | None, since: datetime, limit: int) -> list[RunRow]:
+    def newest_runs(self, command: str, since: datetime, limit: int) -> list[RunRow]:
         """The first of `runs`."""
         table = self._tables.command_metrics
         wanted = [table.c.started_at >= since, *_where(table, command_name=command)]
