@@ -99,7 +99,8 @@ class Served:
             self.stop()
 
     def _as_described(self, answer: httpx.Response) -> None:
-        answer.read()
+        if answer.headers.get("content-type") == "application/json":
+            answer.read()
         description(self._prefix).check(answer)
 
     def get(self, path: str, **options: Any) -> httpx.Response:

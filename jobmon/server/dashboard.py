@@ -39,7 +39,7 @@ class Overview:
         self._migration.require()
         since, shown = period(query.days)
         history, command = self._history, query.command
-        runs = history.newest_runs(command, since, MOST_RUNS if command else MOST_RECENT)
+        runs = history.runs(command, since, 0, MOST_RUNS if command else MOST_RECENT).rows
         jobs = history.newest_jobs(since, MOST_RECENT, command=command)
         statistics = history.job_statistics(since, command=command)
         return Dashboard(

@@ -24,7 +24,7 @@ class JobQuery(Query):
     """Parameters of ``jobs/{jobId}``."""
 
     process_id: str | None = parameter(
-        UUID, "Of the run that it is in; else the one that was heard of last."
+        UUID, "Of the run that it is in, where several have a job of that id."
     )
 
 
@@ -52,13 +52,14 @@ class Jobs:
             failed = self._history.failed_job(job_id)
         except Unavailable as error:
             away = error
-        process_id = query.process_id or self._reader.process_of(job_id)
-        if process_id is None and row is not None:
-            process_id = row.process_id
-        if process_id is None and failed is not None and failed.uuid == job_id:
-            process_id = failed.process_id
-        if failed is not None and (failed.uuid, failed.process_id) != (job_id, process_id):
-            failed = None  # another's number, or of another run
+        if failed is not None and failed.uuid != job_id:
+            failed = None  # it was the number of another
+        process_id = query.process_id
+        if process_id is None:
+            known = row or failed
+            process_id = known.process_id if known else self._reader.process_of(job_id)
+        if failed is not None and failed.process_id != process_id:
+            failed = None
         record = self._reader.job(process_id, job_id) if process_id is not None else None
         data = recorded.decoded(record)
         if process_id is not None and data is not None:

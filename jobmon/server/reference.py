@@ -72,7 +72,7 @@ class Reference:
 
 def _unless_known(request: Request, answer: Response, etag: str) -> Response:
     known = request.headers.get("if-none-match", "")
-    headers = {"etag": etag, "cache-control": "no-cache"}
+    headers = {"etag": etag, "cache-control": "private, no-cache"}
     if known == "*" or etag in (one.strip().removeprefix("W/") for one in known.split(",")):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     answer.headers.update(headers)

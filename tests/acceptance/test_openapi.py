@@ -79,7 +79,7 @@ def test_s73_schemathesis_finds_nothing(known: Served, recorded: Recorded, tmp_p
             *(f"{known.url}{PREFIX}/openapi.json", "--header", f"Authorization: Bearer {OPERATE}"),
             *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful"),
             *("--max-examples", "500" if os.environ.get("JOBMON_SOAK") else "25"),
-            *("--max-time", "60", "--no-color"),
+            *("--max-time", "60" if os.environ.get("JOBMON_SOAK") else "30", "--no-color"),
         ],
         cwd=tmp_path,
         capture_output=True,
