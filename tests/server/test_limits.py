@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from starlette.types import Scope
 
-from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.endpoints import Endpoint
 from jobmon.server.limits import address
 from jobmon.server.meter import Meter
 from jobmon.server.responses import Style
 from jobmon.settings import Settings
 from tests.conftest import RedisServer
-from tests.server.application import ENDPOINTS, Application, answer, configured
+from tests.server.application import ENDPOINTS, Application, action, configured
 from tests.serving import OPERATE, READ, TOKENS, bearer, until
 
-DEAR = Endpoint("/dear", Style.SUCCESS, {"GET": Action(answer, "read", cost=3)})
-FREE = Endpoint("/free", Style.SUCCESS, {"GET": Action(answer, "read", cost=0)})
+DEAR = Endpoint("/dear", Style.SUCCESS, {"GET": action(permission="read", cost=3)})
+FREE = Endpoint("/free", Style.SUCCESS, {"GET": action(permission="read", cost=0)})
 
 
 class Limited(Application):

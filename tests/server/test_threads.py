@@ -7,12 +7,11 @@ import threading
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response
 
 from jobmon.server import dispatch, threads
-from jobmon.server.endpoints import Action, Endpoint
-from jobmon.server.responses import Style, ok
-from tests.server.application import Application, configured
+from jobmon.server.endpoints import Endpoint
+from jobmon.server.responses import Style
+from tests.server.application import Application, action, configured
 
 
 @pytest.mark.parametrize("style", Style)
@@ -23,18 +22,18 @@ def test_a_handler_that_takes_too_long_is_given_up_and_goes_on(
     monkeypatch.setattr(dispatch, "LONGEST_SECONDS", 0.1)
     going_on, ended = threading.Event(), threading.Event()
 
-    def slow(_request: Request) -> Response:
+    def slow(_request: Request) -> None:
         going_on.wait(20)
         ended.set()
-        return ok(style, None)
 
-    async def slow_too(_request: Request) -> Response:
+    async def slow_too(_request: Request) -> None:
         await asyncio.sleep(20)
-        return ok(style, None)
 
     endpoints = [
-        Endpoint("/slow", style, {"GET": Action(slow, None)}, failure="Failed to retrieve thing"),
-        Endpoint("/slow-too", style, {"GET": Action(slow_too, None)}),
+        Endpoint(
+            "/slow", style, {"GET": action(slow, answer=None)}, failure="Failed to retrieve thing"
+        ),
+        Endpoint("/slow-too", style, {"GET": action(slow_too, answer=None)}),
     ]
     app = Application(configured(), endpoints)
     for path in ("/slow", "/slow-too"):
