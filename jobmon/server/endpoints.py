@@ -62,7 +62,7 @@ class Action:
     summary: str
     """What it does, in a line."""
     answer: Any
-    """Type of what the handler gives: dataclasses of ``models``, lists and unions of them,
+    """Type of what the handler gives: dataclasses of ``jobmon.answers``, lists and unions of them,
     `Message`, None for an envelope without data, or `Text`."""
     query: type[Query] | None = None
     headers: Sequence[str] = ()

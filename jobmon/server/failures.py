@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from jobmon.answers.failed import FailedJob
+from jobmon.answers.paginator import Paginator
 from jobmon.history.read import HistoryReader
 from jobmon.server.migration import Migration
-from jobmon.server.models.failed import FailedJob
-from jobmon.server.models.paginator import Paginator
 from jobmon.server.pagination import address, offset, paginator
 from jobmon.server.query import MOST_PER_PAGE, Paged, integer, parameter
 from jobmon.server.responses import date_time

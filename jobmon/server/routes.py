@@ -6,6 +6,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from jobmon.answers.anomalies import Anomalies
+from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
+from jobmon.answers.failed import FailedJob
+from jobmon.answers.health import HealthReport, HealthStates
+from jobmon.answers.history import CommandMetrics, Dashboard, JobMetrics
+from jobmon.answers.job import Job
+from jobmon.answers.late import LateJobs
+from jobmon.answers.paginator import Paginator
+from jobmon.answers.queues import Stats as Queues
+from jobmon.answers.schedules import Schedules as Scheduled
+from jobmon.answers.workers import Worker
 from jobmon.history.read import HistoryReader
 from jobmon.server import probes
 from jobmon.server.anomalies import AnomaliesQuery, Deviations
@@ -20,17 +31,6 @@ from jobmon.server.jobs import JobQuery, Jobs
 from jobmon.server.late import Late
 from jobmon.server.metrics import Exposition
 from jobmon.server.migration import Migration
-from jobmon.server.models.anomalies import Anomalies
-from jobmon.server.models.commands import Command, FinishedCommand, RecordedJob, RunningCommand
-from jobmon.server.models.failed import FailedJob
-from jobmon.server.models.health import HealthReport, HealthStates
-from jobmon.server.models.history import CommandMetrics, Dashboard, JobMetrics
-from jobmon.server.models.job import Job
-from jobmon.server.models.late import LateJobs
-from jobmon.server.models.paginator import Paginator
-from jobmon.server.models.queues import Stats as Queues
-from jobmon.server.models.schedules import Schedules as Scheduled
-from jobmon.server.models.workers import Worker
 from jobmon.server.reference import Reference
 from jobmon.server.responses import Style
 from jobmon.server.schedules import Schedules

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jobmon.server.models.paginator import Paginator
-from jobmon.server.models.period import Period
-from jobmon.server.models.values import Answer, Instant, Number
+from jobmon.answers.paginator import Paginator
+from jobmon.answers.period import Period
+from jobmon.answers.values import Answer, Instant, Number
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobmon.server.models.values import Answer, Instant
+from jobmon.answers.values import Answer, Instant
 
 
 @dataclass(frozen=True, slots=True)

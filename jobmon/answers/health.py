@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jobmon.server.models.values import Answer, Exact, Instant, Number
+from jobmon.answers.values import Answer, Exact, Instant, Number
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from jobmon.server.models.values import Answer
+from jobmon.answers.values import Answer
 
 T = TypeVar("T")
 

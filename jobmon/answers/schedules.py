@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobmon.server.models.values import Answer, Instant, Number
+from jobmon.answers.values import Answer, Instant, Number
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jobmon.server.models.values import Answer
+from jobmon.answers.values import Answer
 
 
 @dataclass(frozen=True, slots=True)
