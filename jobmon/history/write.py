@@ -36,8 +36,8 @@ from jobmon.store.chunks import chunks
 _CHUNK: Final = 500
 _COPIED_FROM: Final = 50
 """Fewer rows are inserted faster than copied."""
-_KEPT: Final = frozenset({"created_at"})
-"""What an upsert leaves as it is."""
+_KEPT: Final = frozenset({"created_at", "claimed_at", "claimed_by"})
+"""What an upsert leaves as it is: a claim is of one attempt, and ends with it."""
 
 
 class FencedError(JobmonError):

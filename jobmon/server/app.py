@@ -17,6 +17,7 @@ from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
+from jobmon.retry.retrier import Retrier
 from jobmon.server import probes
 from jobmon.server.auth import Authentication
 from jobmon.server.body import BodyLimit
@@ -24,6 +25,7 @@ from jobmon.server.boundary import Boundary
 from jobmon.server.commands import Commands
 from jobmon.server.dispatch import Dispatch, not_found
 from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.failed import FailedJobs
 from jobmon.server.health import Health
 from jobmon.server.hosts import Hosts
 from jobmon.server.late import Late
@@ -68,7 +70,8 @@ def create_app(
     exposition = Exposition(reader, settings, activity, health)
     work = Work(settings, migration, scheduled=scheduled)
     stats = Stats(reader, history, migration, settings)
-    table = endpoints(settings, reader, stats, health, exposition, migration)
+    failed = FailedJobs(Retrier(client, engine, settings), migration)
+    table = endpoints(settings, reader, stats, health, exposition, migration, failed)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
@@ -110,6 +113,7 @@ def endpoints(
     health: Health,
     exposition: Exposition,
     migration: Migration,
+    failed: FailedJobs,
 ) -> list[Endpoint]:
     """Every endpoint. The first whose path matches answers."""
     commands = Commands(reader, settings)
@@ -134,6 +138,24 @@ def endpoints(
         status("/commands/running", Action(commands.running, "read")),
         status("/commands/finished", Action(commands.finished, "read")),
         status("/commands/{processId}/jobs", Action(commands.jobs, "read")),
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}/retry",
+            Style.STATUS,
+            {"POST": Action(failed.retry, "operate")},
+        ),
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}",
+            Style.STATUS,
+            {"DELETE": Action(failed.delete, "operate")},
+        ),
+        Endpoint(
+            f"{base}/commands/{{processId}}/retry-failed",
+            Style.STATUS,
+            {
+                "GET": Action(failed.progress, "read"),
+                "POST": Action(failed.retry_run, "operate"),
+            },
+        ),
         Endpoint(
             f"{base}/commands/{{processId}}",
             Style.SUCCESS,

@@ -1,0 +1,215 @@
+"""Some failed jobs at once: asked about, claimed together, pushed one by one, settled together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from jobmon.errors import JobmonError
+from jobmon.history.database import DatabaseUnavailable
+from jobmon.retry.claims import LONGEST_WHO, Claim, Claims, Failure
+from jobmon.retry.errors import (
+    MessageMissingError,
+    NotConfiguredError,
+    NotFailedError,
+    PerhapsPushedError,
+    QueueUnavailable,
+)
+from jobmon.retry.pusher import Judgement, Pusher
+from jobmon.store.clock import now_us
+from jobmon.store.pushes import Pushes
+
+if TYPE_CHECKING:
+    import redis
+
+    from jobmon.settings import Settings
+
+MOST: Final = 100
+"""Jobs in one batch; their messages, each up to 256 KiB, are held in memory."""
+_LONGEST_SECONDS: Final = 20.0
+"""After which the rest of a batch is given back: a part of what a claim holds."""
+_REFUSED: Final = (MessageMissingError, NotConfiguredError, NotFailedError, PerhapsPushedError)
+
+_log: Final = logging.getLogger("jobmon.retry")
+
+
+class Batch(NamedTuple):
+    """What became of one."""
+
+    up_to: int
+    """The last row that was tried."""
+    pushed: int
+    refusals: list[JobmonError]
+    """Of each job that was not pushed, why."""
+    broken_off: QueueUnavailable | None
+    """Why the rest was not tried."""
+
+
+class Batches:
+    """Makes them. Safe to share between threads."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        claims: Claims,
+        settings: Settings,
+        stop: threading.Event,
+        claim_seconds: float,
+    ) -> None:
+        """Make one; nothing is asked yet.
+
+        Args:
+            client: Of the store, whose clock tells how old a claim is.
+            claims: On the rows of the history.
+            settings: The store's.
+            stop: Once set, the current job is the last.
+            claim_seconds: After which the holder of a claim is taken for dead.
+        """
+        self._redis = client
+        self._claims = claims
+        self._pushes = Pushes(client, settings)
+        self._stop = stop
+        self._claim_time = timedelta(seconds=claim_seconds)
+
+    def push(self, pusher: Pusher, page: Sequence[Failure], who: str, *, force: bool) -> Batch:
+        """Push those of some jobs that nobody else has in hand.
+
+        Args:
+            pusher: With its connections.
+            page: At least one, in the order of their rows.
+            who: Asks.
+            force: Push also what an earlier call may have pushed.
+
+        Raises:
+            DatabaseUnavailable: None was pushed.
+            redis.RedisError: The store went away; those before were pushed.
+        """
+        claim = self._announced(who)
+        free, refusals, broken_off = self._free(pusher, page, claim.at, force=force)
+        claimed = self._claims.claim(free, claim)
+        mine = {one.id for one in claimed}
+        refusals += [NotFailedError(one.given) for one in free if one.id not in mine]
+        began = time.monotonic()
+        removed: list[Failure] = []
+        released = list(claimed)
+        perhaps = pushed = 0
+        up_to = page[0].id - 1 if broken_off else page[-1].id
+        try:
+            for failure in claimed:
+                if self._stop.is_set() or time.monotonic() - began > _LONGEST_SECONDS:
+                    up_to = failure.id - 1
+                    break
+                try:
+                    pusher.push(failure, claim)
+                    pushed += 1
+                    removed.append(failure)
+                except QueueUnavailable as reason:
+                    up_to, broken_off = failure.id - 1, reason
+                    break
+                except PerhapsPushedError as reason:  # claimed it stays, until it is known
+                    perhaps += 1
+                    refusals.append(reason)
+                except NotFailedError as reason:
+                    removed.append(failure)
+                    refusals.append(reason)
+                except _REFUSED as reason:
+                    refusals.append(reason)
+                    continue
+                released.remove(failure)
+        finally:
+            self._settle(removed, released)
+        if not perhaps:
+            self._pushes.close(claim.token)
+        return Batch(up_to, pushed, refusals, broken_off)
+
+    def is_held(self, failure: Failure) -> bool:
+        """Whether somebody has the job in hand.
+
+        Raises:
+            redis.RedisError: The store does not tell the time.
+        """
+        return self._holds(failure, self._now())
+
+    def recover(self, pusher: Pusher) -> None:
+        """Give back what dead holders have not pushed, and delete the rows of what they have.
+
+        Raises:
+            DatabaseUnavailable: The rest is not looked at.
+            redis.RedisError: The same.
+        """
+        before, after = self._now() - self._claim_time, 0
+        while page := self._claims.older_than(before, after, MOST):
+            for failure in page:
+                if self._stop.is_set():
+                    return
+                try:
+                    judgement = self._judge(pusher, failure)
+                except QueueUnavailable:
+                    continue
+                if judgement is Judgement.PUSHED:
+                    self._claims.remove([failure])
+                elif judgement is Judgement.NOT_PUSHED:
+                    self._claims.release([failure])
+            after = page[-1].id
+
+    def _free(
+        self, pusher: Pusher, page: Sequence[Failure], now: datetime, *, force: bool
+    ) -> tuple[list[Failure], list[JobmonError], QueueUnavailable | None]:
+        """Those that may be claimed, why others may not, and why the rest was not looked at."""
+        free: list[Failure] = []
+        refusals: list[JobmonError] = []
+        for failure in page:
+            try:
+                pusher.check(failure)
+                self._ask(pusher, failure, now, force=force)
+                free.append(failure)
+            except QueueUnavailable as reason:
+                return [], refusals, reason
+            except _REFUSED as reason:
+                refusals.append(reason)
+        return free, refusals, None
+
+    def _ask(self, pusher: Pusher, failure: Failure, now: datetime, *, force: bool) -> None:
+        if failure.claim is None:
+            return
+        if self._holds(failure, now):
+            raise NotFailedError(failure.given)
+        judgement = self._judge(pusher, failure)
+        if judgement is Judgement.PUSHED:
+            self._claims.remove([failure])
+            raise NotFailedError(failure.given)
+        if judgement is Judgement.PERHAPS and not force:
+            raise PerhapsPushedError(failure.given)
+
+    def _judge(self, pusher: Pusher, failure: Failure) -> Judgement:
+        claim = failure.claim
+        return Judgement.NOT_PUSHED if claim is None else pusher.judge(failure, claim)
+
+    def _settle(self, removed: Sequence[Failure], released: Sequence[Failure]) -> None:
+        try:
+            self._claims.remove(removed)
+            self._claims.release(released)
+        except DatabaseUnavailable as error:
+            # What was recorded has the rows taken out, and recovery gives the others back.
+            _log.warning("jobs were pushed, their rows stay for now: %s", error)
+
+    def _announced(self, who: str) -> Claim:
+        """A claim that the store knows of, before it is made."""
+        token, at = uuid.uuid4().hex, now_us(self._redis)
+        self._pushes.open(token, at)
+        return Claim(token, who[:LONGEST_WHO], _moment(at))
+
+    def _holds(self, failure: Failure, now: datetime) -> bool:
+        return failure.claim is not None and now - failure.claim.at < self._claim_time
+
+    def _now(self) -> datetime:
+        return _moment(now_us(self._redis))
+
+
+def _moment(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
