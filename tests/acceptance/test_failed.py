@@ -140,9 +140,7 @@ def test_s49_a_job_is_named_by_its_own_id_too(server: Served, producer: Producer
     run.reached(1, {"completed"})
 
 
-def test_s50_twenty_parallel_retries_push_one_message(
-    server: Served, producer: Producer
-) -> None:
+def test_s50_twenty_parallel_retries_push_one_message(server: Served, producer: Producer) -> None:
     run = failed(server, producer)
     job_id = run.one()["id"]
     with ThreadPoolExecutor(20) as pool:

@@ -235,7 +235,7 @@ def test_all_of_a_run_are_pushed_once_by_whoever_leads(failing_anywhere: Failing
     assert sorted(one["headers"]["id"] for one in failing.queue()) == sorted(ids)
     assert failing.counters(run)["failed_jobs"] == 0
     assert len(failing.rows()) == 2
-    with pytest.raises(NoneFailedError, match="No failed jobs found for this command."):
+    with pytest.raises(NoneFailedError, match="No failed jobs found for this command"):
         retrier.retry_run(run.id, "ann")
 
 
