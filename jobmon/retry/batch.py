@@ -89,8 +89,8 @@ class Batches:
             DatabaseUnavailable: None was pushed.
             redis.RedisError: The store went away; those before were pushed.
         """
+        free, refusals, broken_off = self._free(pusher, page, force=force)
         claim = self._announced(who)
-        free, refusals, broken_off = self._free(pusher, page, claim.at, force=force)
         claimed = self._claims.claim(free, claim)
         mine = {one.id for one in claimed}
         refusals += [NotFailedError(one.given) for one in free if one.id not in mine]
@@ -133,32 +133,44 @@ class Batches:
         Raises:
             redis.RedisError: The store does not tell the time.
         """
-        return self._holds(failure, self._now())
+        claim = failure.claim
+        if claim is None:
+            return False
+        return _moment(now_us(self._redis)) - claim.at < self._claim_time
 
     def recover(self, pusher: Pusher) -> None:
         """Give back what dead holders have not pushed, and delete the rows of what they have.
+
+        What nobody can tell of stays claimed, and is not looked at again unless somebody asks.
 
         Raises:
             DatabaseUnavailable: The rest is not looked at.
             redis.RedisError: The same.
         """
-        before, after = self._now() - self._claim_time, 0
-        while page := self._claims.older_than(before, after, MOST):
+        before_us = now_us(self._redis) - self._claim_time // timedelta(microseconds=1)
+        tokens = self._pushes.older_than(before_us)
+        after, is_known = 0, True
+        while tokens and (page := self._claims.older_than(_moment(before_us), after, MOST)):
             for failure in page:
                 if self._stop.is_set():
                     return
                 try:
-                    judgement = self._judge(pusher, failure)
+                    self._settle_dead(pusher, failure)
                 except QueueUnavailable:
-                    continue
-                if judgement is Judgement.PUSHED:
-                    self._claims.remove([failure])
-                elif judgement is Judgement.NOT_PUSHED:
-                    self._claims.release([failure])
+                    is_known = False
             after = page[-1].id
+        for token in tokens if is_known else ():
+            self._pushes.leave(token)
+
+    def _settle_dead(self, pusher: Pusher, failure: Failure) -> None:
+        judgement = self._judge(pusher, failure)
+        if judgement is Judgement.PUSHED:
+            self._claims.remove([failure])
+        elif judgement is Judgement.NOT_PUSHED:
+            self._claims.release([failure])
 
     def _free(
-        self, pusher: Pusher, page: Sequence[Failure], now: datetime, *, force: bool
+        self, pusher: Pusher, page: Sequence[Failure], *, force: bool
     ) -> tuple[list[Failure], list[JobmonError], QueueUnavailable | None]:
         """Those that may be claimed, why others may not, and why the rest was not looked at."""
         free: list[Failure] = []
@@ -166,7 +178,7 @@ class Batches:
         for failure in page:
             try:
                 pusher.check(failure)
-                self._ask(pusher, failure, now, force=force)
+                self._ask(pusher, failure, force=force)
                 free.append(failure)
             except QueueUnavailable as reason:
                 return [], refusals, reason
@@ -174,10 +186,10 @@ class Batches:
                 refusals.append(reason)
         return free, refusals, None
 
-    def _ask(self, pusher: Pusher, failure: Failure, now: datetime, *, force: bool) -> None:
+    def _ask(self, pusher: Pusher, failure: Failure, *, force: bool) -> None:
         if failure.claim is None:
             return
-        if self._holds(failure, now):
+        if self.is_held(failure):
             raise NotFailedError(failure.given)
         judgement = self._judge(pusher, failure)
         if judgement is Judgement.PUSHED:
@@ -203,12 +215,6 @@ class Batches:
         token, at = uuid.uuid4().hex, now_us(self._redis)
         self._pushes.open(token, at)
         return Claim(token, who[:LONGEST_WHO], _moment(at))
-
-    def _holds(self, failure: Failure, now: datetime) -> bool:
-        return failure.claim is not None and now - failure.claim.at < self._claim_time
-
-    def _now(self) -> datetime:
-        return _moment(now_us(self._redis))
 
 
 def _moment(micros: int) -> datetime:

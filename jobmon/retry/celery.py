@@ -30,6 +30,11 @@ _PERSISTENT: Final = 2
 _MOST_LOOKED_AT: Final = 50_000
 """Messages of one queue, and as many that workers hold."""
 _TOGETHER: Final = 500
+_TLS: Final[dict[str, dict[str, Any]]] = {
+    "amqps": {"server_hostname": None},  # the URL's, which is not compared unless asked for
+    "rediss": {"ssl_cert_reqs": "required"},
+}
+"""Where the URL has no options of its own: kombu would verify less."""
 _NOT_ENCODED: Final = (struct.error, TypeError, ValueError, OverflowError)
 """What a header raises that the protocol has no type for, before anything is sent."""
 
@@ -148,14 +153,17 @@ class CeleryQueue:
 
     def _connect(self) -> None:
         kombu: Any = import_module("kombu")
-        is_amqp = "amqp" in self._url.partition(":")[0]
+        scheme = self._url.partition(":")[0]
         waits: dict[str, Any] = (
             {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS}
-            if is_amqp
+            if "amqp" in scheme
             else {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
         )
         self._connection = kombu.Connection(
-            self._url, connect_timeout=_SECONDS, transport_options=waits
+            self._url,
+            connect_timeout=_SECONDS,
+            transport_options=waits,
+            ssl=_TLS.get(scheme, False),
         )
         self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
         self._channel = self._connection.channel()

@@ -201,6 +201,14 @@ TABLE: Final = (
         "retry of failed jobs",
     ),
     Key(
+        "retries:claims",
+        "sorted set",
+        "`<token>` of a claim that is not settled",
+        "when it was made, Unix µs",
+        "removed with the claim, or once the server that leads has looked at what is left of it",
+        "retry of failed jobs",
+    ),
+    Key(
         "retries:open",
         "sorted set",
         "`<processId>` of a run all of whose failed jobs are to be run again",
@@ -458,6 +466,7 @@ class Keys:
         self.failures = prefix + "failures"
         self.synced = prefix + "synced"
         self.dead_letters = prefix + "dead-letters"
+        self.claims = prefix + "retries:claims"
         self.retry_requests = prefix + "retries:open"
         self.failed = prefix + "jobs:failed"
         self.job_series = prefix + "series:jobs"

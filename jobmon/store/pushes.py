@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from jobmon.store.keys import Keys
+from jobmon.store.totals import text
 
 if TYPE_CHECKING:
     import redis
@@ -50,7 +51,17 @@ class Pushes:
         with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(key, _SINCE, now_us)
             pipeline.pexpire(key, self._life_seconds * 1000)
+            pipeline.zadd(self._keys.claims, {token: now_us})
             pipeline.execute()
+
+    def older_than(self, moment_us: int) -> list[str]:
+        """Tokens of claims that were told of before a moment, and that nobody has closed.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        found = self._redis.zrangebyscore(self._keys.claims, "-inf", f"({moment_us}")
+        return [text(one) for one in found]
 
     def begin(self, token: str, process_id: str, job_id: str) -> bool:
         """The last word before the push; False: somebody else has taken the job over.
@@ -76,6 +87,14 @@ class Pushes:
             _, word = pipeline.execute()
         return Came.FAR if word == _PUSHING else Came.NOWHERE
 
+    def leave(self, token: str) -> None:
+        """List a claim no more; what was told of it is kept for whoever asks about its jobs.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        self._redis.zrem(self._keys.claims, token)
+
     def close(self, token: str) -> None:
         """Forget a claim that nobody holds any more.
 
@@ -83,3 +102,4 @@ class Pushes:
             redis.RedisError: The store cannot be asked. It is forgotten in its time.
         """
         self._redis.delete(self._keys.pushes(token))
+        self.leave(token)

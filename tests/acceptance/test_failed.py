@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,18 @@ import pytest
 from tests.conftest import RedisServer
 from tests.databases import made
 from tests.live.celery_fixtures import Producer, Run, Worker, celery_worker, wait_for
-from tests.serving import OPERATE, PREFIX, READ, TOKENS, Served, bearer, environment, until
+from tests.retry.failing import failure
+from tests.serving import (
+    OPERATE,
+    PREFIX,
+    READ,
+    TOKENS,
+    Recorded,
+    Served,
+    bearer,
+    environment,
+    until,
+)
 
 pytestmark = pytest.mark.live
 
@@ -85,8 +98,6 @@ def total(server: Served) -> int:
 
 
 def rows(database_url: str, **options: str) -> list[dict[str, Any]]:
-    import json
-
     asked = [word for name, value in options.items() for word in (f"--{name}", value)]
     said = cli(database_url, "failed", "--format", "json", *asked)
     assert said.returncode == 0, said.stderr
@@ -190,27 +201,28 @@ def test_s52_a_failed_job_is_deleted_once_and_the_history_of_its_run_stays(
     assert (run.jobs(), run.counters()) == before
 
 
-@pytest.mark.parametrize("number", [3, 5000])
-def test_s57_all_failed_jobs_of_a_run_are_pushed_once(
-    server: Served, producer: Producer, database_url: str, number: int
-) -> None:
-    run = failed(server, producer, number)
+def pushed(server: Served, process_id: str) -> dict[str, Any]:
+    """What became of a request, once it has been fulfilled."""
+
+    def progress() -> dict[str, Any]:
+        path = f"commands/{process_id}/retry-failed"
+        return server.get(path, headers=bearer(READ)).json()["data"]
+
+    wait_for(lambda: progress()["finished_at"], "all are pushed", 120)
+    return progress()
+
+
+def test_s57_all_failed_jobs_of_a_run_are_pushed_once(server: Served, producer: Producer) -> None:
+    run = failed(server, producer, 3)
     answer = post(server, f"commands/{run.process_id}/retry-failed")
     assert (answer.status_code, answer.json()) == (
         200,
         {"status": "success", "message": DISPATCHED},
     )
     post(server, f"commands/{run.process_id}/retry-failed")
-
-    def progress() -> dict[str, Any]:
-        path = f"commands/{run.process_id}/retry-failed"
-        return server.get(path, headers=bearer(READ)).json()["data"]
-
-    wait_for(lambda: progress()["finished_at"], "all are pushed", 120)
-    left = {name: progress()[name] for name in ("requested", "refused", "remaining", "error")}
-    assert left["refused"] == left["remaining"] == 0
-    assert left["error"] is None
-    jobs = run.reached(number, {"completed"}, seconds=120)
+    left = pushed(server, run.process_id)
+    assert (left["refused"], left["remaining"], left["error"]) == (0, 0, None)
+    jobs = run.reached(3, {"completed"})
     assert {job["attempt"] for job in jobs.values()} == {2}
     run.check_counters()
     none = post(server, f"commands/{run.process_id}/retry-failed")
@@ -218,6 +230,28 @@ def test_s57_all_failed_jobs_of_a_run_are_pushed_once(
         404,
         "No failed jobs found for this command.",
     )
+
+
+def test_s57_five_thousand_are_pushed_once_while_nobody_waits(
+    redis_server: RedisServer, server: Served
+) -> None:
+    recorded = Recorded(redis_server)
+    run = recorded.run()
+    before = total(server)
+    ids = [str(uuid.uuid4()) for _ in range(5000)]
+    recorded.write(*(failure(run, job_id, queue="nobody") for job_id in ids))
+    recorded.close()
+    until(lambda: total(server) == before + 5000, 60)
+    began = time.monotonic()
+    answer = post(server, f"commands/{run.id}/retry-failed")
+    assert time.monotonic() - began < 2
+    assert answer.json() == {"status": "success", "message": DISPATCHED}
+    left = pushed(server, run.id)
+    assert (left["requested"], left["pushed"], left["remaining"]) == (5000, 5000, 0)
+    assert total(server) == before
+    with redis_server.client(db=1) as client:
+        waiting = [json.loads(raw)["headers"]["id"] for raw in client.lrange("nobody", 0, -1)]
+    assert sorted(waiting) == sorted(ids)
 
 
 def test_s57_a_run_without_failed_jobs_is_not_found(server: Served) -> None:

@@ -69,6 +69,26 @@ def rq_message(own: JobContext, queue: str, **fields: bytes) -> bytes:
     return json.dumps(stored).encode()
 
 
+def failure(
+    run: Run,
+    job_id: str,
+    *,
+    engine: str = "celery",
+    queue: str = "jobs",
+    outcome: Outcome = Outcome.FAILED,
+    message: Any = None,
+    attempt: int = 1,
+) -> Transition:
+    """The end of a job that failed; ``message`` makes what is kept of it."""
+    make = message or (celery_message if engine == "celery" else rq_message)
+    own = JobContext(job_id, run.id, run.command, queue=queue, attempt=attempt, root_id=job_id)
+    status = Status.LOST if outcome is Outcome.LOST else Status.FAILED
+    stage = Stage.LOST if outcome is Outcome.LOST else Stage.ENDED
+    return run.transition(
+        job_id, status, stage, outcome, engine=engine, queue=queue, root_id=job_id
+    )._replace(message=make(own, queue), attempt=attempt)
+
+
 class Failing:
     """One store, one database, and a broker on that store's server."""
 
@@ -111,32 +131,12 @@ class Failing:
         ids = [str(uuid.uuid4()) for _ in range(number)]
         self.recorded.write(
             *(
-                self.failure(run, i, engine=engine, queue=queue, outcome=outcome, message=message)
+                failure(run, i, engine=engine, queue=queue, outcome=outcome, message=message)
                 for i in ids
             )
         )
         assert self.copies.copy_failures().failed == number
         return ids
-
-    def failure(
-        self,
-        run: Run,
-        job_id: str,
-        *,
-        engine: str = "celery",
-        queue: str = "jobs",
-        outcome: Outcome = Outcome.FAILED,
-        message: Any = None,
-        attempt: int = 1,
-    ) -> Transition:
-        """The end of a job that failed."""
-        make = message or (celery_message if engine == "celery" else rq_message)
-        own = JobContext(job_id, run.id, run.command, queue=queue, attempt=attempt, root_id=job_id)
-        status = Status.LOST if outcome is Outcome.LOST else Status.FAILED
-        stage = Stage.LOST if outcome is Outcome.LOST else Stage.ENDED
-        return run.transition(
-            job_id, status, stage, outcome, engine=engine, queue=queue, root_id=job_id
-        )._replace(message=make(own, queue), attempt=attempt)
 
     def rows(self) -> list[Mapping[str, Any]]:
         """Of ``failed_jobs``, oldest first."""

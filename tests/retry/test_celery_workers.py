@@ -20,7 +20,7 @@ from tests.databases import made
 from tests.history.copied import copies
 from tests.live.celery_fixtures import Producer, Run, celery_worker, wait_for
 from tests.live.rabbitmq import Broker, rabbitmq
-from tests.retry.failing import Failing
+from tests.retry.failing import Failing, failure
 
 pytestmark = pytest.mark.live
 
@@ -226,7 +226,7 @@ def test_a_revoked_id_is_refused_and_another_runs_in_its_place(on_rabbitmq: Live
     own = failing.run()
     own.id = run.process_id
     first = run.attempts(job_id)[0]
-    again = failing.failure(own, job_id, attempt=3, queue=queue, message=lambda *_: b"")
+    again = failure(own, job_id, attempt=3, queue=queue, message=lambda *_: b"")
     kept = json.loads(failing.client.get(f"jobmon:job:message:{job_id}") or b"")
     failing.recorded.write(again._replace(message=json.dumps(kept).encode()))
     wait_for(lambda: failing.copies.copy_failures().failed, "its row")

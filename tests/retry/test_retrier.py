@@ -20,7 +20,7 @@ from jobmon.retry.errors import (
 from jobmon.retry.retrier import Retrier
 from jobmon.settings import load
 from jobmon.store.lease import Lease
-from tests.retry.failing import Failing, celery_message
+from tests.retry.failing import Failing, celery_message, failure
 
 
 def test_a_retried_job_waits_as_its_next_attempt_and_says_who_asked(
@@ -68,7 +68,7 @@ def test_a_number_is_that_of_a_row_before_it_is_a_jobs_id(failing: Failing) -> N
     run = failing.run()
     (other,) = failing.fail(run)
     (row,) = failing.rows()
-    failing.recorded.write(failing.failure(run, str(row["id"])))
+    failing.recorded.write(failure(run, str(row["id"])))
     failing.copies.copy_failures()
     assert failing.retrier().retry(str(row["id"]), "ann").job_id == other
     assert failing.retrier().retry(str(row["id"]), "ann").job_id == str(row["id"])
@@ -109,7 +109,7 @@ def test_a_job_fails_again_and_is_retried_again(failing: Failing) -> None:
     (job_id,) = failing.fail(run)
     for attempt in (2, 3):
         failing.retrier().retry(job_id, "ann")
-        failing.recorded.write(failing.failure(run, job_id, attempt=attempt))
+        failing.recorded.write(failure(run, job_id, attempt=attempt))
         failing.copies.copy_failures()
     failing.retrier().retry(job_id, "ben")
     sent = [JobContext.decode(one["headers"][HEADER]) for one in failing.queue()]
@@ -192,7 +192,7 @@ def test_an_id_that_was_revoked_is_refused_by_workers_so_another_job_stands_for_
     run = failing.run()
     (job_id,) = failing.fail(run)
     revoked = run.transition(job_id, Status.REVOKED, Stage.ENDED, Outcome.REVOKED)
-    failing.recorded.write(revoked._replace(attempt=2), failing.failure(run, job_id, attempt=3))
+    failing.recorded.write(revoked._replace(attempt=2), failure(run, job_id, attempt=3))
     failing.copies.copy_failures()
     failing.retrier().retry(job_id, "ann")
     (message,) = failing.queue()
