@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobmon import settings as configuration
 from jobmon.cli import Exit
+from jobmon.cli.stopping import Stopped, stopped_by_signals
 from jobmon.errors import JobmonError, Unavailable
 from jobmon.history import database, migrate
 from jobmon.inert import inert
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Push them, without a server.
 
     Returns:
-        0; 1 when one was refused; 2 when it is not said which; 69 when a queue is away.
+        0; 1 when one was refused; 2 when it is not said which; 69 when a queue is away; 130 or 143
+        after a signal, once the current job is pushed.
     """
     if sum((bool(args.ids), args.all, args.run is not None)) != 1:
         _say("jobmon retry: say which: ID…, --run UUID or --all\nSee: jobmon retry --help")
@@ -57,18 +59,22 @@ def run(args: argparse.Namespace) -> int:
     migrate.prepare(settings)
     engine = database.connect(settings)
     try:
-        with connection.connect(settings) as client:
-            retrier = Retrier(client, engine, settings)
+        with connection.connect(settings) as client, stopped_by_signals() as stopped:
+            retrier = Retrier(client, engine, settings, stop=stopped.event)
             if args.ids:
-                return _some(retrier, args.ids, force=args.force)
-            return _many(retrier, args.run, force=args.force)
+                code = _some(retrier, args.ids, stopped, force=args.force)
+            else:
+                code = _many(retrier, args.run, force=args.force)
+            return stopped.code or code
     finally:
         engine.dispose()
 
 
-def _some(retrier: Retrier, ids: list[str], *, force: bool) -> int:
+def _some(retrier: Retrier, ids: list[str], stopped: Stopped, *, force: bool) -> int:
     code = Exit.DONE
     for given in ids:
+        if stopped.code:
+            break
         try:
             retrier.retry(given, _who(), force=force)
         except database.DatabaseUnavailable:

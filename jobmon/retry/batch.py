@@ -7,8 +7,11 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import redis
 
 from jobmon.errors import JobmonError
 from jobmon.history.database import DatabaseUnavailable
@@ -25,8 +28,6 @@ from jobmon.store.clock import now_us
 from jobmon.store.pushes import Pushes
 
 if TYPE_CHECKING:
-    import redis
-
     from jobmon.settings import Settings
 
 MOST: Final = 100
@@ -48,6 +49,20 @@ class Batch(NamedTuple):
     """Of each job that was not pushed, why."""
     broken_off: QueueUnavailable | None
     """Why the rest was not tried."""
+
+
+@dataclass(slots=True)
+class _Ends:
+    """What is to become of claims, as far as a batch has come."""
+
+    released: list[Failure]
+    """Not pushed."""
+    refusals: list[JobmonError]
+    removed: list[Failure] = field(default_factory=list[Failure])
+    """Pushed, or failed no more."""
+    open: list[Failure] = field(default_factory=list[Failure])
+    """Nobody knows, and if what pushes them is interrupted, neither does it."""
+    pushed: int = 0
 
 
 class Batches:
@@ -94,38 +109,24 @@ class Batches:
         claimed = self._claims.claim(free, claim)
         mine = {one.id for one in claimed}
         refusals += [NotFailedError(one.given) for one in free if one.id not in mine]
-        began = time.monotonic()
-        removed: list[Failure] = []
-        released = list(claimed)
-        perhaps = pushed = 0
         up_to = page[0].id - 1 if broken_off else page[-1].id
+        ends = _Ends(released=list(claimed), refusals=refusals)
+        began = time.monotonic()
         try:
-            for failure in claimed:
-                if self._stop.is_set() or time.monotonic() - began > _LONGEST_SECONDS:
+            for at, failure in enumerate(claimed):
+                if at and (self._stop.is_set() or time.monotonic() - began > _LONGEST_SECONDS):
                     up_to = failure.id - 1
                     break
                 try:
-                    pusher.push(failure, claim)
-                    pushed += 1
-                    removed.append(failure)
+                    _push(pusher, failure, claim, ends)
                 except QueueUnavailable as reason:
                     up_to, broken_off = failure.id - 1, reason
                     break
-                except PerhapsPushedError as reason:  # claimed it stays, until it is known
-                    perhaps += 1
-                    refusals.append(reason)
-                except NotFailedError as reason:
-                    removed.append(failure)
-                    refusals.append(reason)
-                except _REFUSED as reason:
-                    refusals.append(reason)
-                    continue
-                released.remove(failure)
         finally:
-            self._settle(removed, released)
-        if not perhaps:
+            is_settled = self._settle(ends)
+        if is_settled:
             self._pushes.close(claim.token)
-        return Batch(up_to, pushed, refusals, broken_off)
+        return Batch(up_to, ends.pushed, refusals, broken_off)
 
     def is_held(self, failure: Failure) -> bool:
         """Whether somebody has the job in hand.
@@ -202,19 +203,52 @@ class Batches:
         claim = failure.claim
         return Judgement.NOT_PUSHED if claim is None else pusher.judge(failure, claim)
 
-    def _settle(self, removed: Sequence[Failure], released: Sequence[Failure]) -> None:
+    def _settle(self, ends: _Ends) -> bool:
+        """Whether nothing is claimed any more."""
         try:
-            self._claims.remove(removed)
-            self._claims.release(released)
+            self._claims.remove(ends.removed)
+            self._claims.release(ends.released)
         except DatabaseUnavailable as error:
             # What was recorded has the rows taken out, and recovery gives the others back.
             _log.warning("jobs were pushed, their rows stay for now: %s", error)
+            return False
+        return not ends.open
 
     def _announced(self, who: str) -> Claim:
         """A claim that the store knows of, before it is made."""
         token, at = uuid.uuid4().hex, now_us(self._redis)
         self._pushes.open(token, at)
         return Claim(token, who[:LONGEST_WHO], _moment(at))
+
+
+def _push(pusher: Pusher, failure: Failure, claim: Claim, ends: _Ends) -> None:
+    """Push a claimed job, and tell what is to become of its claim.
+
+    Raises:
+        QueueUnavailable: It is given back, and so may be the rest.
+        redis.RedisError: The same.
+    """
+    ends.released.remove(failure)
+    ends.open.append(failure)
+    try:
+        pusher.push(failure, claim)
+    except PerhapsPushedError as reason:  # claimed it stays, until it is known
+        ends.refusals.append(reason)
+        return
+    except NotFailedError as reason:
+        ends.refusals.append(reason)
+        ends.removed.append(failure)
+    except (QueueUnavailable, redis.RedisError):
+        ends.open.remove(failure)
+        ends.released.append(failure)
+        raise
+    except _REFUSED as reason:
+        ends.refusals.append(reason)
+        ends.released.append(failure)
+    else:
+        ends.pushed += 1
+        ends.removed.append(failure)
+    ends.open.remove(failure)
 
 
 def _moment(micros: int) -> datetime:

@@ -114,8 +114,8 @@ class Failing:
     def retrier(self, **options: Any) -> Retrier:
         return Retrier(self.client, self.engine, self.settings, **options)
 
-    def run(self, **more: Any) -> Run:
-        return self.recorded.run(**more)
+    def run(self, command: str = "data:process") -> Run:
+        return self.recorded.run(command)
 
     def fail(
         self,
