@@ -13,12 +13,13 @@ import kombu
 import pytest
 
 from jobmon.instrument.context import HEADER, JobContext
+from jobmon.model import Outcome
 from jobmon.retry.errors import NotFailedError, PerhapsPushedError
 from jobmon.retry.retrier import Retrier
 from jobmon.settings import load
 from jobmon.store.lease import Lease
 from tests.live.rabbitmq import Broker, rabbitmq
-from tests.retry.failing import Failing
+from tests.retry.failing import Failing, failure
 from tests.retry.killed import POINTS
 from tests.serving import environment
 
@@ -107,6 +108,34 @@ def test_while_a_claim_is_young_nobody_else_pushes(failing: Failing) -> None:
         failing.retrier().delete(job_id)
     failing.retrier().work(token=1)
     assert failing.rows()[0]["claimed_by"] is not None
+
+
+def test_a_claim_is_of_one_attempt(failing: Failing) -> None:
+    """The job went on without us, and failed once more."""
+    run = failing.run()
+    (job_id,) = failing.fail(run)
+    killed(failing, "claimed", job_id)
+    failing.recorded.write(failure(run, job_id, attempt=2))
+    failing.copies.copy_failures()
+    failing.retrier().retry(job_id, "ben")
+    (message,) = failing.queue()
+    carried = JobContext.decode(message["headers"][HEADER])
+    assert carried is not None
+    assert carried.attempt == 3
+
+
+def test_a_correction_of_how_it_failed_leaves_the_claim(failing: Failing) -> None:
+    run = failing.run()
+    (job_id,) = failing.fail(run, outcome=Outcome.LOST)
+    killed(failing, "pushed", job_id)
+    failing.client.hdel(f"jobmon:command:{run.id}:jobs", job_id)
+    failing.recorded.write(failure(run, job_id))
+    failing.copies.copy_failures()
+    (row,) = failing.rows()
+    assert "Lost" not in row["exception"]
+    with pytest.raises(NotFailedError):
+        failing.retrier(claim_seconds=0).retry(job_id, "ben")
+    assert len(failing.queue()) == 1
 
 
 def test_who_was_taken_for_dead_pushes_no_more(failing: Failing) -> None:
