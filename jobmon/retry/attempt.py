@@ -50,7 +50,6 @@ def following(
         eta=0.0,
         retried_at=now,
         retried_by=claim.who,
-        stands_for="",
     )
     if not renamed:
         return own

@@ -105,11 +105,13 @@ class Batches:
             redis.RedisError: The store went away; those before were pushed.
         """
         free, refusals, broken_off = self._free(pusher, page, force=force)
+        up_to = page[0].id - 1 if broken_off else page[-1].id
+        if not free:
+            return Batch(up_to, 0, refusals, broken_off)
         claim = self._announced(who)
         claimed = self._claims.claim(free, claim)
         mine = {one.id for one in claimed}
         refusals += [NotFailedError(one.given) for one in free if one.id not in mine]
-        up_to = page[0].id - 1 if broken_off else page[-1].id
         ends = _Ends(released=list(claimed), refusals=refusals)
         began = time.monotonic()
         try:

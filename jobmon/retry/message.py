@@ -41,7 +41,11 @@ class CeleryMessage:
     exchange: str
     routing_key: str
     queue: str
-    engine: str = "celery"
+
+    @property
+    def job_id(self) -> object:
+        """Of the job; protocol 1 has it in its body, and here alone besides."""
+        return self.headers.get("id") or self.properties.get("correlation_id")
 
     @property
     def context(self) -> JobContext | None:
@@ -60,7 +64,6 @@ class RqMessage:
     database: int
     """Its number, on whatever server RQ's Redis is."""
     fields: Mapping[str, bytes]
-    engine: str = "rq"
 
     @property
     def context(self) -> JobContext | None:

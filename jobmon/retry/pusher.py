@@ -166,7 +166,8 @@ class Pusher:
         if is_there:
             self._record(failure, found)
             return Judgement.PUSHED
-        if is_there is None or came is Came.UNKNOWN:
+        if is_there is None or came is Came.UNKNOWN or not found.record:
+            # A record that has expired may be that of the next attempt, which ended long ago.
             return Judgement.PERHAPS
         # A worker may have taken it a moment ago.
         time.sleep(_REPORT_SECONDS)
@@ -193,7 +194,7 @@ class Pusher:
             if failure.message:
                 _log.warning("the stored message of a failed job is %s", error)
             raise MessageMissingError(failure.given) from error
-        if isinstance(found, RqMessage) and found.job_id != failure.job_id:
+        if found.job_id != failure.job_id:
             raise MessageMissingError(failure.given)
         return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import celery
 import kombu
 import pytest
 
@@ -25,6 +27,8 @@ from tests.retry.failing import Failing, failure
 pytestmark = pytest.mark.live
 
 APP = "tests.live.apps.celery_retries"
+QUORUM = tuple(map(int, celery.__version__.split(".")[:2])) >= (5, 5)
+"""Whether this Celery can consume from a quorum queue."""
 DELAYS = tuple(f"celery_delayed_{level}" for level in range(28))
 """What a worker declares that consumes from a quorum queue."""
 
@@ -69,7 +73,8 @@ def live(
     env = {"TEST_CONF": json.dumps({"broker_url": broker, **conf}), "C_FORCE_ROOT": "1"}
     if declared:
         env["TEST_QUEUES"] = json.dumps(declared)
-    consumed = ["-Q", ",".join(queues.values())]
+    # Each node has a queue of its own name on RabbitMQ.
+    consumed = ["-Q", ",".join(queues.values()), "-n", f"retries-{os.getpid()}@%h"]
     with (
         made("sqlite", folder) as database,
         copies(server, database) as copied,
@@ -100,21 +105,17 @@ def on_redis(redis_server: RedisServer, tmp_path_factory: Any) -> Iterator[Live]
 def on_rabbitmq(redis_server: RedisServer, amqp: Broker, tmp_path_factory: Any) -> Iterator[Live]:
     queues = {name: amqp.queue(name) for name in ("plain", "quorum", "ranked", "topic")}
     amqp.delete_later(f"{queues['topic']}-exchange", "celery_delayed_delivery", *DELAYS)
+    kind = {"x-queue-type": "quorum"} if QUORUM else {}
     declared = [
         [queues["plain"], queues["plain"], "direct", queues["plain"], {}],
-        [
-            queues["quorum"],
-            queues["quorum"],
-            "direct",
-            queues["quorum"],
-            {"x-queue-type": "quorum"},
-        ],
+        [queues["quorum"], queues["quorum"], "direct", queues["quorum"], kind],
         [queues["ranked"], queues["ranked"], "direct", queues["ranked"], {"x-max-priority": 9}],
         [queues["topic"], f"{queues['topic']}-exchange", "topic", "orders.*", {}],
     ]
     conf = {
         "task_default_queue": queues["plain"],
         "broker_transport_options": {"confirm_publish": True},
+        "broker_native_delayed_delivery_queue_type": "classic",  # as other tests declare them
     }
     folder = tmp_path_factory.mktemp("rabbitmq")
     yield from live(redis_server, folder, amqp.url, queues, declared, conf)
@@ -166,7 +167,13 @@ def test_a_job_on_rabbitmq_runs_again(on_rabbitmq: Live, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("queue", "options"),
-    [("quorum", ""), ("ranked", ", priority=7"), ("topic", ", routing_key='orders.new'")],
+    [
+        pytest.param(
+            "quorum", "", marks=pytest.mark.skipif(not QUORUM, reason="Celery can since 5.5")
+        ),
+        ("ranked", ", priority=7"),
+        ("topic", ", routing_key='orders.new'"),
+    ],
 )
 def test_a_queue_of_each_kind_is_pushed_onto(on_rabbitmq: Live, queue: str, options: str) -> None:
     own = on_rabbitmq.queues[queue]

@@ -181,6 +181,18 @@ def test_without_the_stores_memory_nothing_is_pushed_unasked(failing: Failing) -
     assert len(failing.queue()) == 1
 
 
+def test_of_a_job_that_may_have_run_and_been_forgotten_nobody_can_tell(failing: Failing) -> None:
+    run = failing.run()
+    (job_id,) = failing.fail(run)
+    killed(failing, "pushed", job_id)
+    with failing.server.client(db=1) as broker:
+        broker.delete("jobs")
+    failing.client.hdel(f"jobmon:command:{run.id}:jobs", job_id)
+    with pytest.raises(PerhapsPushedError):
+        failing.retrier(claim_seconds=0).retry(job_id, "ben")
+    assert failing.queue() == []
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_rabbitmq_gets_no_second_message_that_nobody_insists_on(
     failing: Failing, amqp: Broker, point: str
