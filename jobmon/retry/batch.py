@@ -23,7 +23,7 @@ from jobmon.retry.errors import (
     PerhapsPushedError,
     QueueUnavailable,
 )
-from jobmon.retry.pusher import Judgement, Pusher
+from jobmon.retry.pusher import Pusher, Verdict
 from jobmon.store.clock import now_us
 from jobmon.store.pushes import Pushes
 
@@ -166,10 +166,10 @@ class Batches:
             self._pushes.leave(token)
 
     def _settle_dead(self, pusher: Pusher, failure: Failure) -> None:
-        judgement = self._judge(pusher, failure)
-        if judgement is Judgement.PUSHED:
+        verdict = self._judge(pusher, failure)
+        if verdict is Verdict.PUSHED:
             self._claims.remove([failure])
-        elif judgement is Judgement.NOT_PUSHED:
+        elif verdict is Verdict.NOT_PUSHED:
             self._claims.release([failure])
 
     def _free(
@@ -194,16 +194,16 @@ class Batches:
             return
         if self.is_held(failure):
             raise NotFailedError(failure.given)
-        judgement = self._judge(pusher, failure)
-        if judgement is Judgement.PUSHED:
+        verdict = self._judge(pusher, failure)
+        if verdict is Verdict.PUSHED:
             self._claims.remove([failure])
             raise NotFailedError(failure.given)
-        if judgement is Judgement.PERHAPS and not force:
+        if verdict is Verdict.PERHAPS and not force:
             raise PerhapsPushedError(failure.given)
 
-    def _judge(self, pusher: Pusher, failure: Failure) -> Judgement:
+    def _judge(self, pusher: Pusher, failure: Failure) -> Verdict:
         claim = failure.claim
-        return Judgement.NOT_PUSHED if claim is None else pusher.judge(failure, claim)
+        return Verdict.NOT_PUSHED if claim is None else pusher.judge(failure, claim)
 
     def _settle(self, ends: _Ends) -> bool:
         """Whether nothing is claimed any more."""

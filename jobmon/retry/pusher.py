@@ -40,6 +40,7 @@ from jobmon.retry.errors import (
     NotFailedError,
 )
 from jobmon.retry.message import CeleryMessage, Message, RqMessage, UnusableError
+from jobmon.retry.rq import ENGINE as RQ
 from jobmon.retry.rq import RqQueue
 from jobmon.store import records
 from jobmon.store.keys import Keys
@@ -61,7 +62,7 @@ _FAILED: Final = (Status.FAILED, Status.LOST)
 _log: Final = logging.getLogger("jobmon.retry")
 
 
-class Judgement(Enum):
+class Verdict(Enum):
     """What became of a claimed job whose holder has been silent for too long."""
 
     PUSHED = "pushed"
@@ -114,11 +115,12 @@ class Pusher:
         self._rq.close()
 
     def check(self, failure: Failure) -> None:
-        """Return if the job can be pushed, as far as that is known without asking anybody.
+        """Return if there is what to push, and where to.
 
         Raises:
             MessageMissingError: Its message was not kept.
             NotConfiguredError: Where its queue is has not been said.
+            QueueUnavailable: RQ, which may have it still, does not answer.
         """
         self._queue(self._message(failure), failure)
 
@@ -142,7 +144,7 @@ class Pusher:
         queue.push(found.message, found.own, failure.given)
         self._record(failure, found)
 
-    def judge(self, failure: Failure, claim: Claim) -> Judgement:
+    def judge(self, failure: Failure, claim: Claim) -> Verdict:
         """Find out what a claim's holder has done. It does no more from here on.
 
         Raises:
@@ -152,27 +154,27 @@ class Pusher:
         try:
             found = self._next(failure, claim)
         except MessageMissingError:
-            return Judgement.NOT_PUSHED  # nor could it ever be
+            return Verdict.NOT_PUSHED  # nor could it ever be
         if found.has_moved_on:
-            return Judgement.PUSHED
+            return Verdict.PUSHED
         came = self._pushes.take_over(claim.token, failure.process_id, failure.job_id)
         if came is Came.NOWHERE:
-            return Judgement.NOT_PUSHED
+            return Verdict.NOT_PUSHED
         try:
             queue = self._queue(found.message, failure)
         except NotConfiguredError:
-            return Judgement.PERHAPS
+            return Verdict.PERHAPS
         is_there = queue.holds(found.message, found.own, failure.given)
         if is_there:
             self._record(failure, found)
-            return Judgement.PUSHED
+            return Verdict.PUSHED
         if is_there is None or came is Came.UNKNOWN or not found.record:
             # A record that has expired may be that of the next attempt, which ended long ago.
-            return Judgement.PERHAPS
+            return Verdict.PERHAPS
         # A worker may have taken it a moment ago.
         time.sleep(_REPORT_SECONDS)
         moved_on = self._next(failure, claim).has_moved_on
-        return Judgement.PUSHED if moved_on else Judgement.NOT_PUSHED
+        return Verdict.PUSHED if moved_on else Verdict.NOT_PUSHED
 
     def forget(self, failure: Failure) -> None:
         """Delete what the engine itself keeps among its failed jobs, where it keeps any.
@@ -191,6 +193,10 @@ class Pusher:
         try:
             found = message.read(failure.message)
         except UnusableError as error:
+            if failure.engine == RQ and not failure.message:
+                living = self._rq.living(failure.job_id, failure.queue, failure.given)
+                if living is not None:
+                    return living
             if failure.message:
                 _log.warning("the stored message of a failed job is %s", error)
             raise MessageMissingError(failure.given) from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import redis
 
@@ -16,12 +17,13 @@ from jobmon.retry.errors import (
     PerhapsPushedError,
     QueueUnavailable,
 )
+from jobmon.retry.message import RqMessage
 from jobmon.store.script import Script
 
-if TYPE_CHECKING:
-    from jobmon.retry.message import RqMessage
+ENGINE: Final = "rq"
 
 _SECONDS: Final = 5.0
+_PREFIX: Final = "rq:"
 _REGISTRIES: Final = ("failed", "canceled", "finished", "deferred", "scheduled", "wip")
 _PUSH: Final = Script(Path(__file__).with_name("rq_push.lua").read_text("utf-8"))
 _FORGET: Final = Script(Path(__file__).with_name("rq_forget.lua").read_text("utf-8"))
@@ -42,6 +44,24 @@ class RqQueue:
         self._url = url
         self._store: Any = store
         self._clients: dict[int, Any] = {}
+
+    def living(self, job_id: str, queue: str, given: str) -> RqMessage | None:
+        """What RQ itself still has of a job whose message was not kept; None: nothing.
+
+        It is looked for under the usual prefix, in the database that the settings name, else in the
+        store's.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        database = int(self._store.connection_pool.connection_kwargs.get("db") or 0)
+        found = RqMessage(job_id, queue, _PREFIX, database, {})
+        try:
+            raw: dict[bytes, bytes] = self._reach(found, given).hgetall(_hash_of(found))
+        except redis.RedisError as error:
+            raise self._away(given, error) from error
+        fields = {name.decode("utf-8", "replace"): value for name, value in raw.items()}
+        return replace(found, fields=fields) if fields.get("data") else None
 
     def push(self, message: RqMessage, own: JobContext, given: str) -> None:
         """Enqueue a job for its next attempt, at the end of its queue.
@@ -84,7 +104,7 @@ class RqQueue:
         """
         client = self._reach(message, given)
         try:
-            data, text = client.hmget(f"{message.prefix}job:{message.job_id}", "data", HEADER)
+            data, text = client.hmget(_hash_of(message), "data", HEADER)
         except redis.RedisError as error:
             raise self._away(given, error) from error
         carried = JobContext.decode(text)
@@ -139,9 +159,13 @@ class RqQueue:
         return QueueUnavailable(given)
 
 
+def _hash_of(message: RqMessage) -> str:
+    return f"{message.prefix}job:{message.job_id}"
+
+
 def _keys(message: RqMessage) -> list[str]:
     prefix, queue, job_id = message.prefix, message.queue, message.job_id
-    job = f"{prefix}job:{job_id}"
+    job = _hash_of(message)
     return [
         *(job, f"{prefix}queue:{queue}", f"{prefix}queues"),
         *(f"{prefix}{registry}:{queue}" for registry in _REGISTRIES),

@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import RedisServer
 from tests.databases import made
+from tests.live import rq_fixtures
 from tests.live.celery_fixtures import Producer, Run, Worker, celery_worker, wait_for
 from tests.retry.failing import failure
 from tests.serving import (
@@ -141,6 +142,21 @@ def test_s48_a_retried_job_waits_again_under_its_id_and_its_row_is_gone(
     assert record["retried_at"] <= record["started_at"]
     run.check_counters()
     assert run.attempts(job_id)[0]["status"] == "failed"
+
+
+def test_s48_a_retried_job_of_rq_waits_again_too(
+    redis_server: RedisServer, server: Served, tmp_path: Path
+) -> None:
+    before = total(server)
+    with rq_fixtures.rq_worker(redis_server, tmp_path):
+        body = "queue.enqueue(jobs.flaky, 1)"
+        run = Run(redis_server, rq_fixtures.command(redis_server, body))
+        job_id = run.reached(1, {"failed"}).popitem()[0]
+        until(lambda: total(server) == before + 1)
+        answer = post(server, f"jobs/failed/{job_id}/retry")
+        assert answer.json()["message"] == f"Job [{job_id}] has been pushed back onto the queue."
+        (record,) = run.reached(1, {"completed"}).values()
+    assert (record["id"], record["attempt"], record["retried_by"]) == (job_id, 2, "ben")
 
 
 def test_s49_a_job_is_named_by_its_own_id_too(server: Served, producer: Producer) -> None:

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from jobmon.instrument.context import HEADER, JobContext
-from jobmon.retry.errors import NotConfiguredError, NotFailedError, QueueUnavailable
+from jobmon.retry.errors import (
+    MessageMissingError,
+    NotConfiguredError,
+    NotFailedError,
+    QueueUnavailable,
+)
 from jobmon.retry.retrier import Retrier
 from jobmon.settings import load
 from tests.conftest import RedisServer
@@ -79,6 +84,22 @@ def test_a_job_of_another_serializer_runs_again(failing: Failing, tmp_path: Path
         run = Run(failing.server, command(failing.server, body))
         job_id = failed(failing, run)
         failing.retrier().retry(job_id, "ann")
+        completes(run, job_id)
+
+
+def test_without_a_message_rqs_own_hash_is_gone_on_with_while_it_lives(
+    failing: Failing, tmp_path: Path
+) -> None:
+    address = failing.server.url.rsplit("/", 1)[0] + "/1"
+    given = {"redis.url": failing.server.url, "rq.redis_url": address}
+    retrier = Retrier(failing.client, failing.engine, load(given, environ={}))
+    with rq_worker(failing.server, tmp_path, JOB_MONITOR_FAILED_STORE_MESSAGE="false"):
+        run = Run(failing.server, command(failing.server, "queue.enqueue(jobs.flaky, 1)"))
+        job_id = failed(failing, run)
+        assert failing.rows()[0]["message"] is None
+        with pytest.raises(MessageMissingError):
+            failing.retrier().retry(job_id, "ann")  # it looks elsewhere
+        retrier.retry(job_id, "ann")
         completes(run, job_id)
 
 
