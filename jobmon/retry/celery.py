@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -174,24 +174,32 @@ class CeleryQueue:
         self.close()
 
     def _finds(self, queue: str, own: JobContext) -> bool | None:
+        # A worker takes it from a list into its hands; what it holds for too long goes back.
+        looked = [self._waits(queue, own), self._is_held(own), self._waits(queue, own)]
+        return True if True in looked else None if None in looked else False
+
+    def _waits(self, queue: str, own: JobContext) -> bool | None:
         channel = self._channel
-        wanted = own.job_id.encode()
         whole = True
-        # A worker that takes it meanwhile moves it from the lists to what is unacknowledged.
         for step in channel.priority_steps:
             name = f"{queue}{channel.sep}{step}" if step else queue
             length = channel.client.llen(name)
             whole = whole and length <= _MOST_LOOKED_AT
             for start in range(0, min(length, _MOST_LOOKED_AT), _TOGETHER):
                 some = channel.client.lrange(name, start, start + _TOGETHER - 1)
-                if any(wanted in raw and _is_attempt(raw, own) for raw in some):
+                if any(_is_attempt(raw, own) for raw in some):
                     return True
-        for seen, raw in enumerate(_held(channel.client, channel.unacked_key)):
-            if wanted in raw and _is_attempt(raw, own):
+        return False if whole else None
+
+    def _is_held(self, own: JobContext) -> bool | None:
+        channel = self._channel
+        held = channel.client.hscan_iter(channel.unacked_key, count=_TOGETHER)
+        for seen, (_, raw) in enumerate(held):
+            if _is_attempt(raw, own):
                 return True
             if seen >= _MOST_LOOKED_AT:
                 return None
-        return False if whole else None
+        return False
 
 
 def headers_of(headers: Mapping[str, Any], own: JobContext) -> dict[str, Any]:
@@ -211,13 +219,10 @@ def headers_of(headers: Mapping[str, Any], own: JobContext) -> dict[str, Any]:
     return made
 
 
-def _held(client: Any, name: str) -> Iterator[bytes]:
-    for _, raw in client.hscan_iter(name, count=_TOGETHER):
-        yield raw
-
-
 def _is_attempt(raw: bytes, own: JobContext) -> bool:
     """Whether a message as kombu keeps it, alone or as it was delivered, is of this attempt."""
+    if json.dumps(own.job_id).encode() not in raw:
+        return False
     try:
         found = json.loads(raw)
         message = cast("Any", found[0] if isinstance(found, list) else found)
