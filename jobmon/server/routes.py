@@ -8,7 +8,7 @@ from typing import Final
 
 from jobmon.answers.anomalies import Anomalies
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
-from jobmon.answers.failed import FailedJob
+from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates
 from jobmon.answers.history import CommandMetrics, Dashboard, JobMetrics
 from jobmon.answers.job import Job
@@ -18,12 +18,13 @@ from jobmon.answers.queues import Stats as Queues
 from jobmon.answers.schedules import Schedules as Scheduled
 from jobmon.answers.workers import Worker
 from jobmon.history.read import HistoryReader
+from jobmon.retry.retrier import Retrier
 from jobmon.server import probes
 from jobmon.server.anomalies import AnomaliesQuery, Deviations
 from jobmon.server.command_metrics import CommandHistory, CommandMetricsQuery
 from jobmon.server.commands import Commands, JobsQuery
 from jobmon.server.dashboard import DashboardQuery, Overview
-from jobmon.server.endpoints import Action, Endpoint, Text
+from jobmon.server.endpoints import Action, Endpoint, Message, Text
 from jobmon.server.failures import Failures, FailuresQuery
 from jobmon.server.health import Health
 from jobmon.server.job_metrics import JobHistory, JobMetricsQuery
@@ -51,6 +52,7 @@ class Sources:
     settings: Settings
     reader: Reader
     history: HistoryReader
+    retrier: Retrier
     migration: Migration
     health: Health
     exposition: Exposition
@@ -62,6 +64,7 @@ def endpoints(sources: Sources) -> list[Endpoint]:
     table = [
         *_overview(base, sources),
         *_jobs(base, sources),
+        *_retries(base, sources),
         *_commands(base, sources),
         *_history(base, sources),
         *_processes(base, sources),
@@ -128,7 +131,7 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
 
 def _jobs(base: str, sources: Sources) -> list[Endpoint]:
     settings, migration = sources.settings, sources.migration
-    failures = Failures(sources.history, migration, settings)
+    failures = Failures(sources.history, sources.retrier, migration, settings)
     late = Late(sources.reader, settings)
     jobs = Jobs(sources.reader, sources.history, migration)
     return [
@@ -174,6 +177,61 @@ def _jobs(base: str, sources: Sources) -> list[Endpoint]:
             },
             failure="Failed to retrieve job",
             tag="Jobs",
+        ),
+    ]
+
+
+def _retries(base: str, sources: Sources) -> list[Endpoint]:
+    failures = Failures(sources.history, sources.retrier, sources.migration, sources.settings)
+    return [
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}/retry",
+            Style.STATUS,
+            {
+                "POST": Action(
+                    failures.retry,
+                    "operate",
+                    summary="Push a failed job back onto its queue",
+                    answer=Message,
+                    errors=(HTTPStatus.CONFLICT,),
+                    not_found="Could not retry job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}",
+            Style.STATUS,
+            {
+                "DELETE": Action(
+                    failures.delete,
+                    "operate",
+                    summary="Delete a failed job; the history of its run stays",
+                    answer=Message,
+                    not_found="Could not delete job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/commands/{{processId}}/retry-failed",
+            Style.STATUS,
+            {
+                "GET": Action(
+                    failures.progress,
+                    "read",
+                    summary="How far it is that all failed jobs of a run are run again",
+                    answer=RetryProgress,
+                ),
+                "POST": Action(
+                    failures.retry_run,
+                    "operate",
+                    summary="Run all failed jobs of a run again",
+                    answer=Message,
+                    cost=5,
+                ),
+            },
+            tag="Commands",
         ),
     ]
 
