@@ -86,7 +86,7 @@ def test_of_a_request_it_is_told_how_far_it_is(served: Served, recorded: Recorde
     [
         ("jobs/failed/1/retry", "POST"),
         ("jobs/failed/1", "DELETE"),
-        (f"commands/{uuid.uuid4()}/retry-failed", "GET, HEAD, POST"),
+        ("commands/71c4d9a2-5f0e-4a5c-9d3e-0a1b2c3d4e5f/retry-failed", "GET, HEAD, POST"),
     ],
 )
 def test_other_methods_are_not_allowed(served: Served, path: str, allow: str) -> None:
