@@ -7,7 +7,7 @@ something was; one whose holder died is judged by :mod:`jobmon.retry.pusher`.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -108,12 +108,6 @@ class Claims:
             *(columns.connection, columns.queue, columns.job_class, columns.app),
             *(columns.attempts, columns.message, columns.claimed_at, columns.claimed_by),
         )
-        # As it was seen: of several that saw the same, one changes it.
-        self._as_seen = (
-            columns.id == sa.bindparam("own_id"),
-            columns.attempts == sa.bindparam("own_attempt"),
-            sa.func.coalesce(columns.claimed_by, "") == sa.bindparam("own_claim"),
-        )
 
     def find(self, given: str) -> Failure | None:
         """A failed job by the number of its row, else by its own id, the newest of that.
@@ -209,48 +203,50 @@ class Claims:
         Raises:
             DatabaseUnavailable: Nothing was claimed.
         """
-        if not failures:
-            return []
-        columns = self._table.c
-        statement = sa.update(self._table).where(*self._as_seen)
-        statement = statement.values(claimed_at=claim.at, claimed_by=sa.bindparam("new_claim"))
-        marks = {one.id: _mark(one, claim) for one in failures}
+        claimed: list[Failure] = []
         with self._writing() as connection:
-            connection.execute(
-                statement, [_seen(one) | {"new_claim": marks[one.id]} for one in failures]
-            )
-            ids = [one.id for one in failures]
-            chosen = sa.select(columns.id, columns.claimed_by).where(columns.id.in_(ids))
-            now = {row[0]: row[1] for row in connection.execute(chosen)}
-        return [
-            _claimed(one, marks[one.id], claim)
-            for one in failures
-            if now.get(one.id) == marks[one.id]
-        ]
+            for one in failures:
+                mark = f"{claim.token} {one.attempt} {claim.who[:LONGEST_WHO]}"
+                values = {"claimed_at": claim.at, "claimed_by": mark}
+                statement = sa.update(self._table).where(self._as_seen(one)).values(values)
+                if connection.execute(statement).rowcount:
+                    claimed.append(replace(one, **values))
+        return claimed
 
-    def release(self, failures: Iterable[Failure]) -> None:
+    def release(self, failures: Sequence[Failure]) -> None:
         """Give back what is claimed as it was seen; what is not is left alone.
 
         Raises:
             DatabaseUnavailable: They stay claimed.
         """
-        nobody = {"claimed_at": None, "claimed_by": None}
-        self._change(sa.update(self._table).where(*self._as_seen).values(nobody), failures)
+        if failures:
+            with self._writing() as connection:
+                statement = sa.update(self._table).where(self._are_as_seen(failures))
+                connection.execute(statement.values(claimed_at=None, claimed_by=None))
 
-    def remove(self, failures: Iterable[Failure]) -> int:
+    def remove(self, failures: Sequence[Failure]) -> int:
         """Delete rows that are still as they were seen; gives how many were.
 
         Raises:
             DatabaseUnavailable: They stay.
         """
-        return self._change(sa.delete(self._table).where(*self._as_seen), failures)
-
-    def _change(self, statement: Any, failures: Iterable[Failure]) -> int:
-        changed = 0
+        if not failures:
+            return 0
         with self._writing() as connection:
-            for one in failures:
-                changed += connection.execute(statement, _seen(one)).rowcount
-        return changed
+            statement = sa.delete(self._table).where(self._are_as_seen(failures))
+            return connection.execute(statement).rowcount
+
+    def _are_as_seen(self, failures: Sequence[Failure]) -> sa.ColumnElement[bool]:
+        return sa.or_(*map(self._as_seen, failures))
+
+    def _as_seen(self, failure: Failure) -> sa.ColumnElement[bool]:
+        """Of several that saw the same row, one changes it."""
+        columns = self._table.c
+        return sa.and_(
+            columns.id == failure.id,
+            columns.attempts == failure.attempt,
+            sa.func.coalesce(columns.claimed_by, "") == failure.claimed_by,
+        )
 
     @contextmanager
     def _reading(self) -> Generator[Connection]:
@@ -271,22 +267,6 @@ class Claims:
                 if not database.is_in_the_way(error):
                     raise
                 raise database.DatabaseUnavailable(database.said(error)) from error
-
-
-def _mark(failure: Failure, claim: Claim) -> str:
-    return f"{claim.token} {failure.attempt} {claim.who[:LONGEST_WHO]}"
-
-
-def _claimed(failure: Failure, mark: str, claim: Claim) -> Failure:
-    return replace(failure, claimed_at=claim.at, claimed_by=mark)
-
-
-def _seen(failure: Failure) -> dict[str, Any]:
-    return {
-        "own_id": failure.id,
-        "own_attempt": failure.attempt,
-        "own_claim": failure.claimed_by,
-    }
 
 
 def _failure(row: Any, given: str = "") -> Failure:
