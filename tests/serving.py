@@ -55,12 +55,16 @@ def environment(**settings: str) -> dict[str, str]:
     return {**clean, "PYTHONPATH": str(Path(__file__).parents[1]), **given}
 
 
+# Tests ask more than people.
+_UNLIMITED = {"RATE_LIMITING_ENABLED": "false"}
+
+
 class Served:
     """One ``jobmon serve``. Settings are given as environment variables without their prefix."""
 
     def __init__(self, redis_url: str, *options: str, **settings: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="jobmon-serve-")
-        given = {"REDIS_URL": redis_url, "LISTEN": "127.0.0.1:0", **settings}
+        given = {"REDIS_URL": redis_url, "LISTEN": "127.0.0.1:0", **_UNLIMITED, **settings}
         self._log = Path(self._folder.name, "stderr")
         with self._log.open("wb") as stderr:
             self.process = subprocess.Popen(

@@ -21,7 +21,9 @@ from jobmon.cli import Exit
 from jobmon.errors import JobmonError
 from jobmon.server import logs
 from jobmon.server.app import create_app
+from jobmon.server.layers import is_guarded
 from jobmon.server.migration import Migration
+from jobmon.server.sizes import MOST_HEADER_BYTES
 from jobmon.server.work import Work
 from jobmon.settings import Listen, Settings, SettingsError
 
@@ -29,7 +31,6 @@ _STOP_SECONDS: Final = 10
 """How long open requests may take once a signal came."""
 _KEEP_ALIVE_SECONDS: Final = 65
 """Longer than Prometheus waits between two scrapes, so that it keeps its connection."""
-_MOST_HEADER_BYTES: Final = 16 * 1024
 _FOREVER_SECONDS: Final = 86_400
 _SOCKET_MODE: Final = 0o660
 
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
     )
     with _listening(settings.listen) as sockets:
         migration.attempt()
@@ -112,21 +113,24 @@ def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoRet
 
 
 def _refuse_strangers(settings: Settings) -> None:
-    if settings.listen.is_local or settings.auth.tokens or settings.auth.allow_unauthenticated:
+    if settings.listen.is_local or is_guarded(settings) or settings.auth.allow_unauthenticated:
         return
     problem = (
-        f"listen: {settings.listen} can be reached from other machines and auth.tokens is empty; "
-        "expected a token, a loopback address, or auth.allow_unauthenticated = true, with which "
-        "everyone may read"
+        f"listen: {settings.listen} can be reached from other machines and auth.tokens is empty, "
+        "as are the other ways to authenticate; expected a token, a loopback address, or "
+        "auth.allow_unauthenticated = true, with which everyone may read"
     )
     raise SettingsError([problem])
 
 
 def _warn_if_open(settings: Settings) -> None:
-    if settings.auth.tokens:
+    if is_guarded(settings):
         return
-    who = "everyone" if settings.auth.allow_unauthenticated else "everyone on this machine"
-    _log.warning("no authentication is configured (auth.tokens): %s may read", who)
+    if settings.auth.allow_unauthenticated:
+        who = "everyone may read, and nobody may change anything"
+    else:
+        who = "everyone on this machine may do everything"
+    _log.warning("no authentication is configured (auth.tokens): %s", who)
 
 
 def _warn_if_nameless(settings: Settings) -> None:

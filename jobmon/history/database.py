@@ -126,6 +126,23 @@ def writing(engine: sa.Engine) -> Generator[sa.Connection]:
             yield connection
 
 
+def only_read(connection: sa.Connection, *, at_one_moment: bool = False) -> None:
+    """Prepare a connection that has done nothing yet for statements that only read.
+
+    Args:
+        connection: It.
+        at_one_moment: What several statements read is to be of one moment.
+    """
+    kind = connection.dialect.name
+    if kind == "postgresql":
+        # Without a transaction, two round trips fewer.
+        level = "REPEATABLE READ" if at_one_moment else "AUTOCOMMIT"
+        connection.execution_options(isolation_level=level)
+    elif kind == "mysql" and at_one_moment:
+        # Of the next transaction alone; SQLAlchemy would set the session's and set it back.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 @contextmanager
 def reached(engine: sa.Engine) -> Generator[None]:
     """Around whatever uses the engine: tells a database that is away from any other fault.

@@ -1,4 +1,5 @@
-"""Rows as the history gives them. Times of work are seconds, memory is bytes, moments are UTC."""
+"""What the history answers: one row of each kind. Times in UTC, durations in seconds, memory in
+bytes; a field is named as its column."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ from typing import Any, NamedTuple
 
 
 class FailedRow(NamedTuple):
-    """A job that is failed or lost."""
+    """A job that is failed or lost now."""
 
     id: int
     uuid: str
+    """The engine's id of the job."""
     queue: str
     payload: str
     exception: str
@@ -20,11 +22,34 @@ class FailedRow(NamedTuple):
     job_class: str | None
     attempts: int
     connection: str
+    """The engine."""
     trace_id: str | None
 
 
 class RunRow(NamedTuple):
-    """A command run in a list."""
+    """A command run."""
+
+    process_id: str
+    command_name: str
+    source: str
+    total_time: float
+    """Of all its jobs; its own duration where it has none."""
+    job_count: int
+    success_jobs: int
+    failed_jobs: int
+    avg_job_time: float
+    peak_memory: int
+    run_date: date
+    started_at: datetime
+    finished_at: datetime | None
+    status: str
+    exit_code: int | None
+    duration: float | None
+    trace_id: str | None
+
+
+class RunDetail(NamedTuple):
+    """All of a command run."""
 
     process_id: str
     command_name: str
@@ -36,53 +61,35 @@ class RunRow(NamedTuple):
     avg_job_time: float
     peak_memory: int
     run_date: date
-    started_at: datetime | None
+    started_at: datetime
     finished_at: datetime | None
     status: str
     exit_code: int | None
     duration: float | None
     trace_id: str | None
-
-
-class RunDetail(NamedTuple):
-    """A command run, with everything that is kept of it."""
-
-    process_id: str
-    command_name: str
-    source: str
-    total_time: float
-    job_count: int
-    success_jobs: int
-    failed_jobs: int
     revoked_jobs: int
     lost_jobs: int
     retried_jobs: int
-    peak_memory: int
-    started_at: datetime | None
-    finished_at: datetime | None
-    drained_at: datetime | None
-    due_at: datetime | None
-    sent_at: datetime | None
-    status: str
-    exit_code: int | None
-    duration: float | None
     app: str
     environment: str
     app_release: str | None
+    drained_at: datetime | None
+    due_at: datetime | None
+    sent_at: datetime | None
     schedule: str | None
     host: str | None
     pid: int | None
-    trace_id: str | None
     parent_process_id: str | None
     parent_job_id: str | None
     arguments: str | None
-    """A JSON object, as ``options``."""
+    """JSON, as are the options."""
     options: str | None
     partial: bool
+    """Its start was never seen: ``started_at`` is when it was first heard of."""
 
 
 class JobRow(NamedTuple):
-    """A job that ended, in a list."""
+    """A job that has ended."""
 
     job_id: str
     process_id: str
@@ -97,47 +104,49 @@ class JobRow(NamedTuple):
     outcome: str
     attempts: int
     started_at: datetime | None
-    finished_at: datetime | None
+    finished_at: datetime
     trace_id: str | None
 
 
 class JobDetail(NamedTuple):
-    """A job that ended, with everything that is kept of it."""
+    """All of a job that has ended."""
 
     job_id: str
     process_id: str
     command_name: str
-    app: str
-    environment: str
-    app_release: str | None
     execution_time: float
-    queue_time: float | None
     memory_usage: int
+    queue_time: float | None
     status: str
-    outcome: str
     engine: str | None
     queue: str | None
     job_class: str | None
+    outcome: str
+    attempts: int
+    started_at: datetime | None
+    finished_at: datetime
+    trace_id: str | None
+    app: str
+    environment: str
+    app_release: str | None
     job_type: str | None
     host: str | None
     worker: str | None
-    attempts: int
     exception_class: str | None
     exception_message: str | None
     parent_id: str | None
     root_id: str | None
     group_id: str | None
     retry_of: str | None
-    trace_id: str | None
     span_id: str | None
     enqueued_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class AttemptRow(NamedTuple):
     """An attempt that another one followed."""
 
+    process_id: str
+    job_id: str
     attempt: int
     status: str
     outcome: str | None
@@ -151,29 +160,11 @@ class AttemptRow(NamedTuple):
     exception_class: str | None
     exception_message: str | None
     trace_id: str | None
-
-
-class JobStatistics(NamedTuple):
-    """What jobs add up to; zeros where there are none."""
-
-    total_jobs: int
-    success_jobs: int
-    failed_jobs: int
-    avg_execution_time: float
-    avg_queue_time: float
-    avg_memory_usage: float
-
-
-class RunSummary(NamedTuple):
-    """What runs add up to; zeros where there are none."""
-
-    runs: int
-    avg_total_time: float
-    total_peak_memory: int
+    span_id: str | None
 
 
 class AnomalyRow(NamedTuple):
-    """A deviation."""
+    """A deviation that was found."""
 
     anomaly_id: str
     command_name: str
@@ -187,3 +178,24 @@ class AnomalyRow(NamedTuple):
     details: dict[str, Any] | None
     process_id: str | None
     detected_at: datetime
+
+
+class JobStatistics(NamedTuple):
+    """Of jobs that have ended; zeros where there are none."""
+
+    total_jobs: int = 0
+    success_jobs: int = 0
+    failed_jobs: int = 0
+    avg_execution_time: float = 0.0
+    avg_queue_time: float = 0.0
+    """Of those whose time in a queue is known."""
+    avg_memory_usage: float = 0.0
+
+
+class RunSummary(NamedTuple):
+    """Of command runs; zeros where there are none."""
+
+    runs: int = 0
+    avg_total_time: float = 0.0
+    total_peak_memory: int = 0
+    """Of all runs together."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.history.database import is_in_the_way, writing
+from jobmon.history.totals import JOBS, RUNS, Counted, Totals
 
 if TYPE_CHECKING:
     from jobmon.history.schema import Tables
@@ -28,6 +29,7 @@ _DAY_SECONDS: Final = 86_400.0
 _AGAIN_SECONDS: Final = 3600.0
 _MOST_TRIES: Final = 5
 
+_T = TypeVar("_T")
 _log: Final = logging.getLogger("jobmon.retention")
 
 
@@ -38,6 +40,8 @@ class _Old(NamedTuple):
     condition: sa.ColumnElement[bool]
     is_indexed: bool
     """False: found by walking through the table."""
+    counted: Counted | None = None
+    """How there are sums over its rows; None: there are none."""
 
 
 class Retention:
@@ -88,7 +92,8 @@ def prune(
     """Delete runs, jobs, attempts and anomalies older than that, oldest numbers first.
 
     A row is as old as its ``finished_at``, else its ``started_at``, else its ``created_at``; an
-    anomaly as its ``detected_at``. Transactions are short, and killed anywhere, it is begun again.
+    anomaly as its ``detected_at``. What is deleted leaves the sums with it.
+    Transactions are short, and killed anywhere, it is begun again.
 
     Args:
         engine: Of the database.
@@ -105,14 +110,16 @@ def prune(
     """
     stop = stop or threading.Event()
     cutoff = (now or datetime.now(UTC)) - timedelta(days=days)
+    totals = Totals(engine.dialect, tables)
     pruned: dict[str, int] = {}
     for old in _all_old(tables, cutoff):
         name = old.table.name
-        pruned.setdefault(name, 0)
+        pruned[name] = 0
         for ids in _found(engine, old):
-            pruned[name] += _delete(engine, old, ids, stop)
+            pruned[name] += _patiently(engine, stop, _Deletion(old, ids, totals))
             if stop.wait(PAUSE_SECONDS):
                 return pruned
+    _patiently(engine, stop, lambda connection: totals.forget(connection, cutoff))
     return pruned
 
 
@@ -121,19 +128,11 @@ def _all_old(tables: Tables, cutoff: datetime) -> list[_Old]:
         one.c for one in (tables.job_metrics, tables.command_metrics, tables.job_attempts)
     )
     first = sa.func.coalesce
-    is_without_end = jobs.finished_at.is_(None)
     return [
         # Far more rows than elsewhere: the index tells the old ones.
-        _Old(tables.job_metrics, jobs.finished_at < cutoff, True),
+        _Old(tables.job_metrics, jobs.finished_at < cutoff, True, JOBS),
         _Old(
-            tables.job_metrics,
-            sa.and_(is_without_end, first(jobs.started_at, jobs.created_at) < cutoff),
-            True,
-        ),
-        _Old(
-            tables.command_metrics,
-            first(runs.finished_at, runs.started_at, runs.created_at) < cutoff,
-            False,
+            tables.command_metrics, first(runs.finished_at, runs.started_at) < cutoff, False, RUNS
         ),
         _Old(
             tables.job_attempts,
@@ -172,15 +171,29 @@ def _numbers(engine: sa.Engine, wanted: sa.Select[Any]) -> list[int]:
         return list(reading.execute(wanted).scalars())
 
 
-def _delete(engine: sa.Engine, old: _Old, ids: list[int], stop: threading.Event) -> int:
-    number = old.table.c.id
-    # Its age again: a job that was run once more since is no longer old.
-    statement = sa.delete(old.table).where(number.in_(ids), old.condition)
+class _Deletion:
+    """Some old rows that go, also out of the sums; says how many went."""
+
+    def __init__(self, old: _Old, ids: list[int], totals: Totals) -> None:
+        self._old = old
+        self._totals = totals
+        # Its age again: a job that was run once more since is no longer old.
+        self._still_old = sa.and_(old.table.c.id.in_(ids), old.condition)
+
+    def __call__(self, connection: sa.Connection) -> int:
+        table, counted = self._old.table, self._old.counted
+        if counted is not None:
+            return len(self._totals.delete(connection, table, counted, self._still_old))
+        return connection.execute(sa.delete(table).where(self._still_old)).rowcount
+
+
+def _patiently(engine: sa.Engine, stop: threading.Event, work: Callable[[sa.Connection], _T]) -> _T:
+    """Do it in a transaction, and again where somebody else's was in the way."""
     for tries_left in range(_MOST_TRIES - 1, -1, -1):
         try:
             with writing(engine) as connection:
-                return connection.execute(statement).rowcount
+                return work(connection)
         except DBAPIError as error:
             if not tries_left or not is_in_the_way(error) or stop.wait(PAUSE_SECONDS):
                 raise
-    return 0
+    raise AssertionError("unreachable")

@@ -108,6 +108,8 @@ def job(process_id: str, job_id: str, version: int, record: JobRecord, now: date
         row["exception_class"] = fields.text(error, "class")
         row["exception_message"] = fields.text(error, "message", LONGEST_EXCEPTION_MESSAGE)
     row["version"] = version
+    # No row is without: it has its place among the others by its end.
+    row["finished_at"] = row["finished_at"] or datetime.fromtimestamp(version / 1e6, UTC)
     row["created_at"] = row["updated_at"] = now
     return row
 
@@ -169,7 +171,8 @@ def run(
     counts = {name: fields.count(known, name, fields.MOST_COUNTED) for name in COUNTERS}
     duration = fields.seconds(data, "duration")
     total = fields.decimal(known, "total_job_time") or 0.0
-    started_at = fields.moment(known, "started_at")
+    # Of one whose start was never seen, when it was first heard of.
+    started_at = fields.moment(known, "started_at") or fields.born(known) or now
     jobs = counts["job_count"]
     return {
         "process_id": process_id,
@@ -179,8 +182,7 @@ def run(
         "avg_job_time": total / jobs if jobs else 0.0,
         "total_time": total if jobs else duration or 0.0,
         "peak_memory": fields.count(known, "peak_memory"),
-        # Without a start its date is that of the first that was heard of it.
-        "run_date": (started_at or fields.born(known) or now).date(),
+        "run_date": started_at.date(),
         "status": status,
         "partial": "partial" in known or status is None,
         "exit_code": fields.exit_code(known),

@@ -48,6 +48,8 @@ class Tables:
     """One row per job that is failed or lost now."""
     anomalies: sa.Table
     """One row per deviation found."""
+    period_totals: sa.Table
+    """Sums over the rows of each hour and each day, kept by whatever writes or deletes a row."""
     fence: sa.Table
     """The highest token of a lease that has written: a holder that was replaced writes no more."""
 
@@ -66,6 +68,7 @@ def tables(prefix: str) -> Tables:
         _job_attempts(metadata, prefix),
         _failed_jobs(metadata, prefix),
         _anomalies(metadata, prefix),
+        _period_totals(metadata, prefix),
         _fence(metadata, prefix),
     )
 
@@ -112,6 +115,7 @@ def _command_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         _needed("peak_memory", sa.BigInteger(), "0"),
         # Of started_at, in UTC.
         _needed("run_date", sa.Date()),
+        # Never null: of a run whose start was never seen, when it was first heard of.
         sa.Column("started_at", UtcDateTime()),
         sa.Column("finished_at", UtcDateTime()),
         sa.Column("drained_at", UtcDateTime()),
@@ -135,11 +139,12 @@ def _command_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         _needed("created_at", UtcDateTime()),
         _needed("updated_at", UtcDateTime()),
         sa.UniqueConstraint("process_id"),
-        sa.Index(None, "command_name"),
         sa.Index(None, "run_date"),
         sa.Index(None, "created_at"),
         sa.Index(None, "updated_at"),
-        # Read backwards for the newest first, as all indexes that end in `id`.
+        # Read backwards for the newest first, as all indexes that end in `id`. What begins with a
+        # column serves as the index of that column alone.
+        sa.Index(None, "started_at", "id"),
         sa.Index(None, "command_name", "started_at", "id"),
         **MYSQL,
     )
@@ -178,6 +183,7 @@ def _job_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("span_id", Name(16)),
         sa.Column("enqueued_at", UtcDateTime()),
         sa.Column("started_at", UtcDateTime()),
+        # Never null: of an end without a time, when the store heard of it.
         sa.Column("finished_at", UtcDateTime()),
         _needed("version", sa.BigInteger(), "0"),
         _needed("created_at", UtcDateTime()),
@@ -185,12 +191,20 @@ def _job_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.UniqueConstraint("process_id", "job_id"),
         sa.CheckConstraint("status in ('success', 'failed')", name="status"),
         sa.Index(None, "job_id"),
-        sa.Index(None, "command_name"),
-        sa.Index(None, "status"),
         sa.Index(None, "created_at"),
+        # One for each way to ask for a page.
         sa.Index(None, "finished_at", "id"),
-        sa.Index(None, "command_name", "finished_at"),
-        sa.Index(None, "process_id", "status"),
+        sa.Index(None, "status", "finished_at", "id"),
+        sa.Index(None, "command_name", "finished_at", "id"),
+        # Names of columns would make these names too long.
+        sa.Index(
+            f"ix_{prefix}job_metrics_command_status", "command_name", "status", "finished_at", "id"
+        ),
+        # The status last: it is counted here, too.
+        sa.Index(
+            f"ix_{prefix}job_metrics_process_id_finished_at_id",
+            *("process_id", "finished_at", "id", "status"),
+        ),
         **MYSQL,
     )
 
@@ -254,6 +268,7 @@ def _failed_jobs(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Index(None, "uuid"),
         sa.Index(None, "failed_at", "id"),
         sa.Index(None, "queue"),
+        sa.Index(None, "process_id", "failed_at", "id"),
         # People name rows by number: the number of a deleted one must not come again.
         sqlite_autoincrement=True,
         **MYSQL,
@@ -285,6 +300,31 @@ def _anomalies(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.UniqueConstraint("process_id", "anomaly_type"),
         sa.Index(None, "command_name", "detected_at"),
         sa.Index(None, "severity", "detected_at"),
+        **MYSQL,
+    )
+
+
+def _period_totals(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}period_totals",
+        metadata,
+        # 'job', 'run' or 'failed', and 'hour' or 'day', in UTC.
+        sa.Column("kind", Name(8), primary_key=True),
+        sa.Column("period", Name(8), primary_key=True),
+        # A command's, of failed jobs a queue's. Empty: all together, with those that have none.
+        sa.Column("name", Name(255), primary_key=True),
+        # A job is filed under its end, a run under its start, a failed job under its failure.
+        sa.Column("begins_at", UtcDateTime(), primary_key=True),
+        # Rows, and those of them that failed or were lost.
+        _needed("n", sa.BigInteger()),
+        _needed("failed", sa.BigInteger()),
+        # Whole numbers, so that what was added can be taken off again: µs of execution_time or
+        # total_time, bytes of memory_usage or peak_memory, µs of the queue_time of queue_n rows.
+        _needed("time_us", sa.BigInteger()),
+        _needed("memory", sa.BigInteger()),
+        _needed("queue_us", sa.BigInteger()),
+        _needed("queue_n", sa.BigInteger()),
+        sqlite_with_rowid=False,
         **MYSQL,
     )
 

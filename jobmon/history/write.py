@@ -4,40 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Table,
-    bindparam,
-    case,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.dml import Delete, Insert
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Connection, Engine, case, func, insert, select, update
 
 from jobmon.errors import JobmonError
 from jobmon.history.database import writing
 from jobmon.history.rows import Row
 from jobmon.history.schema import Tables
+from jobmon.history.target import CountedTarget, Target
+from jobmon.history.totals import FAILURES, JOBS, RUNS, Changes, Totals
 from jobmon.store.chunks import chunks
 
 _CHUNK: Final = 500
-_COPIED_FROM: Final = 50
-"""Fewer rows are inserted faster than copied."""
-_KEPT: Final = frozenset({"created_at"})
-"""What an upsert leaves as it is."""
 
 
 class FencedError(JobmonError):
@@ -62,99 +41,6 @@ class Batch:
         return written + len(self.open_again) + len(self.failed_no_more)
 
 
-class _Target:
-    """A table, and how rows get into it and out of it."""
-
-    def __init__(self, dialect: Dialect, table: Table, keys: tuple[str, ...]) -> None:
-        self.table = table
-        self.keys = keys
-        columns = [column.name for column in table.columns if column.name != "id"]
-        self._changed = [name for name in columns if name not in keys and name not in _KEPT]
-        self._copies = dialect.name == "postgresql"
-        self._upsert = self._upsert_of(dialect.name)
-        self._key_of: Callable[[Row], Any] = itemgetter(*keys)
-        compiled = self._upsert.compile(dialect=dialect, column_keys=columns)
-        self._statement = str(compiled)
-        # None: the driver takes values by name.
-        self._names: list[str] = compiled.positiontup or []
-        self._bound = [
-            (place, process)
-            for place, name in enumerate(self._names)
-            if not isinstance(table.c[name].type, Double)  # rows hold nothing else there
-            and (process := _binder(dialect, table.c[name])) is not None
-        ]
-
-    def put(self, connection: Connection, rows: list[Row]) -> None:
-        """Insert rows, or replace those of a lower version."""
-        if not rows:
-            return
-        # In the order of their keys: neighbours of an index, and no two writers cross.
-        rows.sort(key=self._key_of)
-        if self._copies and len(rows) >= _COPIED_FROM:
-            self._copy(connection, rows)
-        elif self._names:
-            # What SQLAlchemy does for each row takes longer than the database.
-            for some in chunks(rows, _CHUNK):  # small enough to stay in the processor's cache
-                connection.exec_driver_sql(self._statement, [self._values(row) for row in some])
-        else:
-            connection.execute(self._upsert, rows)
-
-    def _values(self, row: Row) -> tuple[Any, ...]:
-        values = [*map(row.get, self._names)]
-        for place, process in self._bound:
-            values[place] = process(values[place])
-        return tuple(values)
-
-    def take(self, connection: Connection, rows: list[Row]) -> None:
-        """Delete those that have the keys and a lower version."""
-        if not rows:
-            return
-        columns = self.table.c
-        names = self.keys
-        statement: Delete = delete(self.table).where(
-            *(columns[name] == bindparam(f"own_{name}") for name in names),
-            columns.version < bindparam("own_version"),
-        )
-        connection.execute(
-            statement, [{f"own_{name}": row[name] for name in (*names, "version")} for row in rows]
-        )
-
-    def _upsert_of(self, dialect: str) -> Insert:
-        table = self.table
-        if dialect == "mysql":
-            into = mysql.insert(table)
-            newer = into.inserted.version > table.c.version
-            # Assigned from left to right: the version, which all others are compared by, last.
-            order = sorted(self._changed, key=lambda name: name == "version")
-            return into.on_duplicate_key_update(
-                [(n, func.if_(newer, into.inserted[n], table.c[n])) for n in order]
-            )
-        into = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-        return into.on_conflict_do_update(
-            index_elements=list(self.keys),
-            set_={name: into.excluded[name] for name in self._changed},
-            where=into.excluded.version > table.c.version,
-        )
-
-    def _copy(self, connection: Connection, rows: list[Row]) -> None:
-        """COPY takes a fraction of the time of INSERT, but into a table without conflicts."""
-        name = self.table.name
-        staging = f"staging_{name}"
-        columns = ", ".join(f'"{column}"' for column in rows[0])
-        # Of the columns alone: no identity that is missing, no key that is there twice.
-        connection.exec_driver_sql(
-            f'CREATE TEMPORARY TABLE IF NOT EXISTS "{staging}" '  # noqa: S608
-            f'ON COMMIT DELETE ROWS AS SELECT {columns} FROM "{name}" WITH NO DATA'
-        )
-        _copied(connection, f'COPY "{staging}" ({columns}) FROM STDIN', rows)
-        changed = ", ".join(f'"{column}" = excluded."{column}"' for column in self._changed)
-        connection.exec_driver_sql(
-            f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM "{staging}" '  # noqa: S608
-            f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {changed} "
-            f'WHERE excluded.version > "{name}".version'
-        )
-
-
 class History:
     """The writing half of the history."""
 
@@ -174,10 +60,11 @@ class History:
         self._tables = tables
         self._lease = lease
         self._store = store
-        self._jobs = _Target(dialect, tables.job_metrics, ("process_id", "job_id"))
-        self._attempts = _Target(dialect, tables.job_attempts, ("process_id", "job_id", "attempt"))
-        self._runs = _Target(dialect, tables.command_metrics, ("process_id",))
-        self._failed = _Target(dialect, tables.failed_jobs, ("process_id", "uuid"))
+        self._jobs = CountedTarget(dialect, tables.job_metrics, ("process_id", "job_id"), JOBS)
+        self._attempts = Target(dialect, tables.job_attempts, ("process_id", "job_id", "attempt"))
+        self._runs = CountedTarget(dialect, tables.command_metrics, ("process_id",), RUNS)
+        self._failed = CountedTarget(dialect, tables.failed_jobs, ("process_id", "uuid"), FAILURES)
+        self._totals = Totals(dialect, tables)
 
     def write(self, token: int, batch: Batch) -> None:
         """Write all of it, or nothing.
@@ -192,14 +79,16 @@ class History:
             redis.RedisError: The store does not say which one it is.
         """
         fence = f"{self._lease}:{self._store()}"
+        changes = Changes()
         with writing(self._engine) as connection:
             self._take_fence(connection, fence, token)
-            self._jobs.put(connection, batch.jobs)
-            self._jobs.take(connection, batch.open_again)
+            self._jobs.put_counted(connection, batch.jobs, changes)
+            self._jobs.take_counted(connection, batch.open_again, changes)
             self._attempts.put(connection, batch.attempts)
-            self._runs.put(connection, self._recounted(connection, batch.runs))
-            self._failed.put(connection, batch.failed)
-            self._failed.take(connection, batch.failed_no_more)
+            self._runs.put_counted(connection, self._recounted(connection, batch.runs), changes)
+            self._failed.put_counted(connection, batch.failed, changes)
+            self._failed.take_counted(connection, batch.failed_no_more, changes)
+            self._totals.apply(connection, changes)
 
     def _take_fence(self, connection: Connection, name: str, token: int) -> None:
         """First: it holds the row until the end, so that no two ever write at once.
@@ -263,10 +152,13 @@ class History:
             row[name] for name in ("success_jobs", "failed_jobs", "revoked_jobs")
         )
         job_count = success + failed + revoked + max(0, still_open)
+        # Those of its start: what this life took in their place is worth no more than the first's.
+        is_guess = row["status"] is None or not old.get("partial", True)
+        first = ("source", "run_date", "started_at") if is_guess else ()
         kept = {
             name: old[name]
             for name, value in row.items()
-            if old.get(name) is not None and (value is None or name in ("source", "run_date"))
+            if old.get(name) is not None and (value is None or name in first)
         }
         merged = {**row, "status": row["status"] or "running", **(kept if row["partial"] else {})}
         return {
@@ -281,31 +173,3 @@ class History:
             "avg_job_time": total / job_count if job_count else 0.0,
             "peak_memory": max(row["peak_memory"], int(counted[5]), old.get("peak_memory", 0)),
         }
-
-
-def _copied(connection: Connection, statement: str, rows: list[Row]) -> None:
-    """Send rows by COPY, which the driver alone knows, and whose errors SQLAlchemy never sees.
-
-    Raises:
-        DBAPIError: As of any other statement.
-    """
-    dialect = connection.dialect
-    driver: Any = connection.connection.driver_connection
-    try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(tuple(row.values()))
-    except dialect.loaded_dbapi.Error as error:
-        lost = dialect.is_disconnect(error, driver, None)
-        if lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            *(statement, None, error, dialect.loaded_dbapi.Error),
-            connection_invalidated=lost,
-            dialect=dialect,
-        ) from error
-
-
-def _binder(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
-    kind: TypeEngine[Any] = column.type.dialect_impl(dialect)
-    return kind.bind_processor(dialect)

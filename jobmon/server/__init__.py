@@ -1,5 +1,10 @@
 """Owns the HTTP side: the JSON API, health, probes and /metrics, as one ASGI application.
 
-Called by ``jobmon serve`` and by whoever mounts :func:`jobmon.server.app.create_app`.
-Must never import instrument or cli, nor write to the store.
+Called by ``jobmon serve``, :mod:`jobmon.asgi` and whoever mounts what :func:`create_app` makes.
+Must never import instrument or cli, nor spell what the store holds.
 """
+
+from jobmon.server.app import create_app
+from jobmon.server.principal import admit
+
+__all__ = ["admit", "create_app"]

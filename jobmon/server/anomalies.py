@@ -7,10 +7,10 @@ from typing import Final, Literal, cast
 
 from starlette.requests import Request
 
+from jobmon.answers.anomalies import Anomalies, Anomaly
 from jobmon.history.found import AnomalyRow
 from jobmon.history.read import HistoryReader
 from jobmon.server.migration import Migration
-from jobmon.server.models.anomalies import Anomalies, Anomaly
 from jobmon.server.pagination import address, offset, paginator
 from jobmon.server.periods import DAYS, DAYS_TEXT, period
 from jobmon.server.query import NAME, Paged, one_of, parameter

@@ -1,14 +1,8 @@
-"""Who asks: bearer tokens, their scopes, and what is allowed without any.
-
-Tokens are configured as ``name:scope:sha256:<hex>``; the server never holds a token itself.
-"""
+"""Who asks: known by one of the schemes, or, where none is configured, by where they are."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, cast
@@ -16,84 +10,120 @@ from typing import Final, cast
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobmon.server.endpoints import Permission, endpoint_of, style_of
-from jobmon.server.responses import error
-from jobmon.settings import Settings, Token
+from jobmon.server.endpoints import endpoint_of, style_of
+from jobmon.server.limits import address, too_many
+from jobmon.server.meter import Meter
+from jobmon.server.origins import is_cross_site
+from jobmon.server.passwords import BusyError
+from jobmon.server.principal import NOBODY, Principal, principal_of, set_principal
+from jobmon.server.responses import error, unavailable
+from jobmon.server.schemes import Basic, BearerTokens, Credentials, Scheme, credentials_of
+from jobmon.settings import Settings
+from jobmon.store.buckets import Level, Size, Wish
 
-GRANTS: Final[dict[Permission, frozenset[Permission]]] = {
-    "read": frozenset({"read", "metrics"}),
-    "operate": frozenset({"read", "operate", "metrics"}),
-    "metrics": frozenset({"metrics"}),
-}
-"""What a token of each scope may do; ``/metrics`` tells nothing that is hidden from a reader."""
+FAILURES: Final = Size(per_minute=10, most=10)
+"""How often an address may fail to authenticate."""
 
-_PRINCIPAL: Final = "jobmon.principal"
-_LONGEST_TOKEN: Final = 512
-_CHALLENGE: Final = {"www-authenticate": 'Bearer realm="jobmon"'}
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whoever sent a request."""
-
-    name: str
-    """The token's; empty for somebody unknown."""
-    permissions: frozenset[Permission]
-
-    def may(self, permission: Permission) -> bool:
-        """Whether the request may do this."""
-        return permission in self.permissions
+_LOCAL: Final = Principal.of("", "operate")
+_ANYONE: Final = Principal.of("", "read")
 
 
-NOBODY: Final = Principal("", frozenset())
-_LOCAL: Final = Principal("", GRANTS["operate"])
-_ANYONE: Final = Principal("", GRANTS["read"])
-
-
-def principal_of(scope: Scope) -> Principal:
-    """Whoever sent this request, as an authentication layer found out."""
-    found = scope.get(_PRINCIPAL)
-    return found if isinstance(found, Principal) else NOBODY
+class _TooManyFailuresError(Exception):
+    def __init__(self, level: Level) -> None:
+        self.level = level
 
 
 class Authentication:
-    """Answers 401 to whoever is not known, unless the endpoint needs nobody to be."""
+    """Answers 401 to whoever is not known, unless the endpoint needs nobody to be.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    Whom a layer before it has admitted stays who they are. A page of another site that uses what
+    browsers send by themselves may look, and change nothing.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        schemes: Sequence[Scheme],
+        meter: Meter | None,
+        *,
+        required: bool,
+    ) -> None:
+        """Make it.
+
+        Args:
+            app: What comes after it.
+            settings: What is allowed without authentication, and under which address it answers.
+            schemes: Ways to be known; the first that knows somebody says who it is.
+            meter: Counts failures; without it they are not limited.
+            required: False: there is no way to be known, so this machine may do everything.
+        """
         self._app = app
-        self._tokens = settings.auth.tokens
+        self._schemes = schemes
+        self._meter = meter
+        self._required = required
+        self._basic = next((one for one in schemes if isinstance(one, Basic)), None)
+        self._challenges = [one.challenge for one in schemes if one.challenge]
         self._anyone_may_read = settings.auth.allow_unauthenticated
         self._on_unix_socket = bool(settings.listen.path)
+        self._public_url = settings.public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            principal = self._by_token(scope) if self._tokens else self._without_tokens(scope)
-            if principal is None and not _open_to_all(scope):
-                answer = error(style_of(scope), HTTPStatus.UNAUTHORIZED, headers=_CHALLENGE)
+        if scope["type"] == "http" and not _open_to_all(scope):
+            try:
+                principal = await self._sender(scope)
+            except _TooManyFailuresError as refused:
+                await too_many(scope, refused.level, {})(scope, receive, send)
+                return
+            except BusyError:
+                await unavailable(style_of(scope))(scope, receive, send)
+                return
+            if principal is None:
+                answer = error(style_of(scope), HTTPStatus.UNAUTHORIZED)
+                for challenge in self._challenges or [BearerTokens.challenge]:
+                    answer.headers.append("www-authenticate", challenge)
                 await answer(scope, receive, send)
                 return
-            scope[_PRINCIPAL] = principal or NOBODY
+            if principal.is_ambient and is_cross_site(scope, self._public_url):
+                principal = Principal(principal.name, frozenset())
+            set_principal(scope, principal)
         await self._app(scope, receive, send)
 
-    def _by_token(self, scope: Scope) -> Principal | None:
-        given = Headers(scope=scope).getlist("authorization")
-        if not given:
-            endpoint = endpoint_of(scope)
-            return NOBODY if endpoint is not None and endpoint.anonymous else None
-        scheme, _, token = given[0].partition(" ")
-        token = token.strip(" ")
-        if len(given) > 1 or scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST_TOKEN:
-            return None
-        digest = hashlib.sha256(token.encode("latin-1")).hexdigest()
-        found: Token | None = None
-        for known in self._tokens:
-            # All are compared, so that the time it takes tells nothing about any of them.
-            if hmac.compare_digest(known.sha256, digest) and found is None:
-                found = known
-        return Principal(found.name, GRANTS[found.scope]) if found is not None else None
+    async def _sender(self, scope: Scope) -> Principal | None:
+        admitted = principal_of(scope)
+        if admitted is not NOBODY:
+            return admitted
+        headers = Headers(scope=scope)
+        for scheme in self._schemes:
+            found = scheme.recognised(headers)
+            if found is not None:
+                return found
+        if not self._required:
+            return self._unknown(scope)
+        given = credentials_of(headers)
+        if given is not None:
+            return await self._unrecognised(scope, given)
+        endpoint = endpoint_of(scope)
+        return NOBODY if endpoint is not None and endpoint.anonymous else None
 
-    def _without_tokens(self, scope: Scope) -> Principal | None:
-        """No token is configured: this machine may do everything, others read if allowed.
+    async def _unrecognised(self, scope: Scope, given: Credentials) -> Principal | None:
+        """A failure, unless it is a password that turns out to be right."""
+        # It counts before it is looked at, so that asking for many at once guesses no faster.
+        failure = Wish("failures", address(scope), FAILURES)
+        if self._meter is not None:
+            level = await self._meter.take(failure)
+            if not level.granted:
+                raise _TooManyFailuresError(level)
+        pair = self._basic.pair(given) if self._basic is not None else None
+        if self._basic is None or pair is None:
+            return None
+        found = await self._basic.look(*pair)
+        if found is not None and self._meter is not None:
+            await self._meter.take(failure._replace(tokens=-1))
+        return found
+
+    def _unknown(self, scope: Scope) -> Principal | None:
+        """Nothing is configured: this machine may do everything, others read if allowed.
 
         ``serve`` refuses to listen elsewhere; this holds also under another ASGI server.
         """

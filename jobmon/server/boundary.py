@@ -15,9 +15,10 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobmon.inert import inert
-from jobmon.server.auth import principal_of
+from jobmon.server import audit
 from jobmon.server.dispatch import Dispatch
 from jobmon.server.endpoints import Endpoint, endpoint_of, note, style_of
+from jobmon.server.principal import NOBODY, principal_of
 from jobmon.server.responses import error, unavailable
 
 MOST_AT_ONCE: Final = 256
@@ -103,6 +104,8 @@ class Boundary:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         path = endpoint.path if endpoint is not None else "unknown"
         self._activity.answered(method, path, status)
+        if audit.is_change(scope) and principal_of(scope) is not NOBODY:
+            audit.record(scope, status)
         client = scope.get("client")
         facts: dict[str, object] = {
             "method": inert(scope["method"], 16),

@@ -7,11 +7,11 @@ from typing import Final
 
 from starlette.requests import Request
 
+from jobmon.answers.history import CommandMetrics, CountTrend, TimeTrend, Trends, Word
 from jobmon.history.found import RunRow
 from jobmon.history.read import HistoryReader
 from jobmon.server.metrics_rows import run_metric
 from jobmon.server.migration import Migration
-from jobmon.server.models.history import CommandMetrics, CountTrend, TimeTrend, Trends, Word
 from jobmon.server.pagination import address, offset, paginator
 from jobmon.server.periods import DAYS, DAYS_TEXT, period
 from jobmon.server.query import NAME, Paged, parameter

@@ -8,19 +8,19 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from jobmon.history.found import RunDetail
-from jobmon.history.read import HistoryReader
-from jobmon.model import LOST_EXIT_CODE
-from jobmon.server import recorded
-from jobmon.server.endpoints import Reply
-from jobmon.server.migration import Migration
-from jobmon.server.models.commands import (
+from jobmon.answers.commands import (
     Command,
     Counters,
     FinishedCommand,
     RecordedJob,
     RunningCommand,
 )
+from jobmon.history.found import RunDetail
+from jobmon.history.read import HistoryReader
+from jobmon.model import LOST_EXIT_CODE
+from jobmon.server import recorded
+from jobmon.server.endpoints import Reply
+from jobmon.server.migration import Migration
 from jobmon.server.pagination import address
 from jobmon.server.query import CURSOR, Query, parameter
 from jobmon.server.responses import date_time, instant

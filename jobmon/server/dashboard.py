@@ -7,11 +7,11 @@ from typing import Final
 
 from starlette.requests import Request
 
+from jobmon.answers.history import Dashboard, RecentActivity, Summary
 from jobmon.history.found import JobStatistics, RunSummary
 from jobmon.history.read import HistoryReader
 from jobmon.server.metrics_rows import job_metric, rates, recent_run, run_metric
 from jobmon.server.migration import Migration
-from jobmon.server.models.history import Dashboard, RecentActivity, Summary
 from jobmon.server.periods import DAYS, DAYS_TEXT, period
 from jobmon.server.query import NAME, Query, parameter
 

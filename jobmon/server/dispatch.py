@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -10,14 +11,13 @@ from http import HTTPStatus
 from typing import Final
 
 import redis
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jobmon.errors import Unavailable
-from jobmon.server.auth import principal_of
 from jobmon.server.endpoints import Action, Endpoint, Message, Reply, request_id_of, style_of
+from jobmon.server.principal import principal_of
 from jobmon.server.query import InvalidError, Query, parse, path_values
 from jobmon.server.responses import (
     JSON,
@@ -29,6 +29,7 @@ from jobmon.server.responses import (
     sentence,
     unavailable,
 )
+from jobmon.server.threads import LONGEST_SECONDS, in_thread
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 _log: Final = logging.getLogger("jobmon.server")
@@ -73,6 +74,9 @@ class Dispatch:
             request_id = request_id_of(request.scope)
             _log.warning("%s: %s: %s", request_id, what, type(trouble).__name__)
             return self._without_store()
+        except TimeoutError:
+            _log.warning("%s: given up after its time", request_id_of(request.scope))
+            return unavailable(endpoint.style)
         except Exception:
             _log.exception("%s: request failed", request_id_of(request.scope))
             return self._broken()
@@ -80,8 +84,9 @@ class Dispatch:
     async def _call(self, action: Action, request: Request, query: Query | None) -> Response:
         arguments = (request,) if query is None else (request, query)
         if inspect.iscoroutinefunction(action.handler):
-            return self._written(action, request, await action.handler(*arguments))
-        return await run_in_threadpool(
+            async with asyncio.timeout(LONGEST_SECONDS):
+                return self._written(action, request, await action.handler(*arguments))
+        return await in_thread(
             lambda: self._written(action, request, action.handler(*arguments)),
         )
 

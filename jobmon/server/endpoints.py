@@ -62,7 +62,7 @@ class Action:
     summary: str
     """What it does, in a line."""
     answer: Any
-    """Type of what the handler gives: dataclasses of ``models``, lists and unions of them,
+    """Type of what the handler gives: dataclasses of ``jobmon.answers``, lists and unions of them,
     `Message`, None for an envelope without data, or `Text`."""
     query: type[Query] | None = None
     headers: Sequence[str] = ()
@@ -74,7 +74,7 @@ class Action:
     unwell: bool = False
     """True: with 503 it answers as with 200, as far as it can."""
     cost: int = 1
-    """Requests that it counts for."""
+    """Tokens of the rate limit that one request takes; 0: it is not limited."""
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:

@@ -12,14 +12,7 @@ import redis
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
-from jobmon.history import database
-from jobmon.history.database import DatabaseUnavailable
-from jobmon.history.read import HistoryReader
-from jobmon.history.schema import tables
-from jobmon.server.auth import principal_of
-from jobmon.server.checks import Question
-from jobmon.server.endpoints import Reply
-from jobmon.server.models.health import (
+from jobmon.answers.health import (
     Checks,
     HealthReport,
     HealthStates,
@@ -28,6 +21,13 @@ from jobmon.server.models.health import (
     SyncHealth,
     Unhealthy,
 )
+from jobmon.history import database
+from jobmon.history.database import DatabaseUnavailable
+from jobmon.history.read import HistoryReader
+from jobmon.history.schema import tables
+from jobmon.server.checks import Question
+from jobmon.server.endpoints import Reply
+from jobmon.server.principal import principal_of
 from jobmon.server.responses import instant, timestamp
 from jobmon.settings import Settings
 from jobmon.store import connection

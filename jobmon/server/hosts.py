@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobmon.inert import inert
 from jobmon.server import probes
-from jobmon.server.endpoints import style_of
+from jobmon.server.endpoints import endpoint_of, style_of
 from jobmon.server.responses import error
 from jobmon.settings import Settings
 
@@ -41,7 +41,8 @@ class Hosts:
         await self._app(scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
-        if scope["path"] in probes.PATHS:
+        endpoint = endpoint_of(scope)
+        if endpoint is not None and endpoint.path in probes.PATHS:
             return True
         given = Headers(scope=scope).getlist("host")
         if len(given) == 1 and host_name(given[0]) in self._allowed:

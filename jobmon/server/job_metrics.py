@@ -7,11 +7,11 @@ from typing import Literal, cast
 
 from starlette.requests import Request
 
+from jobmon.answers.history import JobMetrics, Statistics
 from jobmon.history.found import JobStatistics
 from jobmon.history.read import HistoryReader
 from jobmon.server.metrics_rows import job_metric, rates
 from jobmon.server.migration import Migration
-from jobmon.server.models.history import JobMetrics, Statistics
 from jobmon.server.pagination import address, offset, paginator
 from jobmon.server.periods import DAYS, DAYS_TEXT, period
 from jobmon.server.query import NAME, UUID, Paged, one_of, parameter

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from starlette.requests import Request
 
+from jobmon.answers.job import Attempt, Failure, Frame, Job
 from jobmon.errors import Unavailable
 from jobmon.history.found import AttemptRow, FailedRow, JobDetail
 from jobmon.history.read import HistoryReader
 from jobmon.server import recorded
 from jobmon.server.migration import Migration
-from jobmon.server.models.job import Attempt, Failure, Frame, Job
 from jobmon.server.query import UUID, Query, parameter
 from jobmon.server.recorded import Recorded
 from jobmon.server.responses import instant

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from jobmon.server.models import late as models
+from jobmon.answers import late as models
 from jobmon.server.responses import instant
 from jobmon.settings import Settings
 from jobmon.store.late import LateJob

@@ -9,6 +9,7 @@ import time
 from typing import Final, cast
 
 from jobmon.inert import inert
+from jobmon.server import audit
 from jobmon.settings import Settings
 
 _LONGEST_MESSAGE: Final = 4096
@@ -27,6 +28,8 @@ def configure(settings: Settings) -> None:
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(least)
+    # A level asks how talkative the server is; changes are told whatever it is.
+    logging.getLogger(audit.LOGGER).setLevel(logging.INFO)
 
 
 def _handler(channel: str) -> logging.Handler:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jobmon.answers.history import CommandMetric, JobMetric, RecentRun
 from jobmon.history.found import JobRow, JobStatistics, RunRow
-from jobmon.server.models.history import CommandMetric, JobMetric, RecentRun
 
 
 def run_metric(run: RunRow) -> CommandMetric:

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from jobmon.answers.errors import StatusError, StatusInvalid, SuccessError, SuccessInvalid
 from jobmon.server import query
 from jobmon.server.endpoints import Action, Endpoint, Message, Text
 from jobmon.server.examples import EXAMPLES
-from jobmon.server.models.errors import StatusError, StatusInvalid, SuccessError, SuccessInvalid
 from jobmon.server.responses import Style
 
 Schema: TypeAlias = dict[str, Any]

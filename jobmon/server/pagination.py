@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
-from jobmon.server.models.paginator import PageLink, Paginator
+from jobmon.answers.paginator import PageLink, Paginator
 from jobmon.server.query import Paged
 
 T = TypeVar("T")

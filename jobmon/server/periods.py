@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 
-from jobmon.server.models.period import Period
+from jobmon.answers.period import Period
 from jobmon.server.query import MOST_DAYS, integer
 from jobmon.server.responses import timestamp
 

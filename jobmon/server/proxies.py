@@ -1,4 +1,4 @@
-"""What a trusted proxy says about the client: address, scheme and host."""
+"""What a trusted proxy says about the client: address, scheme, host and user."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from jobmon.settings import Settings
 
 
 class Proxies:
-    """Believes ``X-Forwarded-For``, ``-Proto`` and ``-Host`` of ``trusted_proxies``, else none."""
+    """Believes ``X-Forwarded-For``, ``-Proto`` and ``-Host`` of ``trusted_proxies``, else none.
+
+    From anybody else it takes away the header that names a user.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._trusted = settings.trusted_proxies
+        self._user_header = (settings.auth.proxy_header or "").encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        if scope["type"] == "http" and client and _is_in(client[0], self._trusted):
-            self._believe(scope)
+        if scope["type"] == "http":
+            client = scope.get("client")
+            if client and _is_in(client[0], self._trusted):
+                self._believe(scope)
+            elif self._user_header:
+                kept = [one for one in scope["headers"] if one[0].lower() != self._user_header]
+                scope["headers"] = kept
         await self._app(scope, receive, send)
 
     def _believe(self, scope: Scope) -> None:

@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from jobmon.answers.anomalies import Anomalies
+from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
+from jobmon.answers.failed import FailedJob, RetryProgress
+from jobmon.answers.health import HealthReport, HealthStates
+from jobmon.answers.history import CommandMetrics, Dashboard, JobMetrics
+from jobmon.answers.job import Job
+from jobmon.answers.late import LateJobs
+from jobmon.answers.paginator import Paginator
+from jobmon.answers.queues import Stats as Queues
+from jobmon.answers.schedules import Schedules as Scheduled
+from jobmon.answers.workers import Worker
 from jobmon.history.read import HistoryReader
+from jobmon.retry.retrier import Retrier
 from jobmon.server import probes
 from jobmon.server.anomalies import AnomaliesQuery, Deviations
 from jobmon.server.command_metrics import CommandHistory, CommandMetricsQuery
 from jobmon.server.commands import Commands, JobsQuery
 from jobmon.server.dashboard import DashboardQuery, Overview
-from jobmon.server.endpoints import Action, Endpoint, Handler, Text
+from jobmon.server.endpoints import Action, Endpoint, Handler, Message, Text
 from jobmon.server.failures import Failures, FailuresQuery
 from jobmon.server.health import Health
 from jobmon.server.job_metrics import JobHistory, JobMetricsQuery
@@ -21,17 +33,6 @@ from jobmon.server.jobs import JobQuery, Jobs
 from jobmon.server.late import Late
 from jobmon.server.metrics import Exposition
 from jobmon.server.migration import Migration
-from jobmon.server.models.anomalies import Anomalies
-from jobmon.server.models.commands import Command, FinishedCommand, RecordedJob, RunningCommand
-from jobmon.server.models.failed import FailedJob
-from jobmon.server.models.health import HealthReport, HealthStates
-from jobmon.server.models.history import CommandMetrics, Dashboard, JobMetrics
-from jobmon.server.models.job import Job
-from jobmon.server.models.late import LateJobs
-from jobmon.server.models.paginator import Paginator
-from jobmon.server.models.queues import Stats as Queues
-from jobmon.server.models.schedules import Schedules as Scheduled
-from jobmon.server.models.workers import Worker
 from jobmon.server.query import Query
 from jobmon.server.reference import Reference
 from jobmon.server.responses import Style
@@ -53,6 +54,7 @@ class Sources:
     settings: Settings
     reader: Reader
     history: HistoryReader
+    retrier: Retrier
     migration: Migration
     health: Health
     exposition: Exposition
@@ -64,6 +66,7 @@ def endpoints(sources: Sources) -> list[Endpoint]:
     table = [
         *_overview(base, sources),
         *_jobs(base, sources),
+        *_retries(base, sources),
         *_commands(base, sources),
         *_history(base, sources),
         *_processes(base, sources),
@@ -112,7 +115,7 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
 
 def _jobs(base: str, sources: Sources) -> list[Endpoint]:
     settings, migration = sources.settings, sources.migration
-    failures = Failures(sources.history, migration, settings)
+    failures = Failures(sources.history, sources.retrier, migration, settings)
     late = Late(sources.reader, settings)
     jobs = Jobs(sources.reader, sources.history, migration)
     return [
@@ -142,6 +145,61 @@ def _jobs(base: str, sources: Sources) -> list[Endpoint]:
             ),
             failure="Failed to retrieve job",
             tag="Jobs",
+        ),
+    ]
+
+
+def _retries(base: str, sources: Sources) -> list[Endpoint]:
+    failures = Failures(sources.history, sources.retrier, sources.migration, sources.settings)
+    return [
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}/retry",
+            Style.STATUS,
+            {
+                "POST": Action(
+                    failures.retry,
+                    "operate",
+                    summary="Push a failed job back onto its queue",
+                    answer=Message,
+                    errors=(HTTPStatus.CONFLICT,),
+                    not_found="Could not retry job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}",
+            Style.STATUS,
+            {
+                "DELETE": Action(
+                    failures.delete,
+                    "operate",
+                    summary="Delete a failed job; the history of its run stays",
+                    answer=Message,
+                    not_found="Could not delete job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/commands/{{processId}}/retry-failed",
+            Style.STATUS,
+            {
+                "GET": Action(
+                    failures.progress,
+                    "read",
+                    summary="How far it is that all failed jobs of a run are run again",
+                    answer=RetryProgress,
+                ),
+                "POST": Action(
+                    failures.retry_run,
+                    "operate",
+                    summary="Run all failed jobs of a run again",
+                    answer=Message,
+                    cost=5,
+                ),
+            },
+            tag="Commands",
         ),
     ]
 
@@ -287,7 +345,7 @@ def _outside(sources: Sources) -> list[Endpoint]:
     exposition = sources.exposition
     live, ready = probes.PATHS
     return [
-        _probe(live, Action(probes.alive, None, summary="The process runs", answer=None)),
+        _probe(live, Action(probes.alive, None, summary="The process runs", answer=None, cost=0)),
         _probe(
             ready,
             Action(
@@ -296,13 +354,14 @@ def _outside(sources: Sources) -> list[Endpoint]:
                 summary="The configuration is valid and the tables are there",
                 answer=None,
                 unwell=True,
+                cost=0,
             ),
         ),
         *(
             Endpoint(
                 path,
                 Style.SUCCESS,
-                {"GET": Action(handler, "metrics", summary=summary, answer=_PROMETHEUS)},
+                {"GET": Action(handler, "metrics", summary=summary, answer=_PROMETHEUS, cost=0)},
                 tag="Monitoring",
                 anonymous=sources.settings.metrics.public,
                 quiet=True,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from jobmon.server.models.schedules import Entry, Scheduler
-from jobmon.server.models.schedules import Schedules as Shown
+from jobmon.answers.schedules import Entry, Scheduler
+from jobmon.answers.schedules import Schedules as Shown
 from jobmon.server.responses import instant
 from jobmon.store.reader import Reader
 from jobmon.store.schedules import ScheduleEntry, SchedulerState

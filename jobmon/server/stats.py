@@ -6,10 +6,10 @@ from typing import Final
 
 from starlette.requests import Request
 
+from jobmon.answers.queues import Queue
+from jobmon.answers.queues import Stats as Shown
 from jobmon.history.read import HistoryReader
 from jobmon.server.migration import Migration
-from jobmon.server.models.queues import Queue
-from jobmon.server.models.queues import Stats as Shown
 from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 from jobmon.store.state import QueueCounts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from jobmon.server.models.workers import RunningJob, Worker
+from jobmon.answers.workers import RunningJob, Worker
 from jobmon.server.responses import instant
 from jobmon.store.reader import Reader
 from jobmon.store.workers import WorkerState

@@ -4,9 +4,10 @@ Called by every entry point (CLI, server, ``jobmon.instrument()``); values trave
 Must never import another part of jobmon but ``errors``, nor anything but the standard library.
 """
 
+from jobmon.settings.access import Password, Token
 from jobmon.settings.explain import Explained, explain
 from jobmon.settings.load import SettingsError, load, load_for_worker
-from jobmon.settings.parse import Listen, Token
+from jobmon.settings.parse import Listen
 from jobmon.settings.schema import ENV_PREFIX, KEYS, LATER_KEYS, Key, Settings
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Explained",
     "Key",
     "Listen",
+    "Password",
     "Settings",
     "SettingsError",
     "Token",

@@ -37,14 +37,6 @@ class Rule(Generic[T_co]):
         return self._parse(raw)
 
 
-class Token(NamedTuple):
-    """A bearer token as configured: who, what for, and the SHA-256 of the token in hex."""
-
-    name: str
-    scope: Scope
-    sha256: str
-
-
 class Listen(NamedTuple):
     """Where the server listens: a TCP address, or a Unix socket when ``path`` is set."""
 
@@ -70,7 +62,8 @@ class Listen(NamedTuple):
             return False
 
 
-def _text(raw: object) -> str:
+def plain(raw: object) -> str:
+    """Text without control characters, or ``ValueError``."""
     if not isinstance(raw, str):
         raise ValueError("it must be text; in TOML, put it in quotes")
     if any(ord(character) < 32 or ord(character) == 127 for character in raw):
@@ -101,7 +94,7 @@ def text(
     """
 
     def parse(raw: object) -> str:
-        value = _text(raw)
+        value = plain(raw)
         if not shortest <= len(value) <= longest:
             raise ValueError(f"it has {len(value)} characters")
         if pattern and not re.fullmatch(pattern, value):
@@ -268,6 +261,34 @@ def redis_url() -> Rule[str]:
     )
 
 
+_BROKERS: Final = frozenset({"amqp", "amqps", "pyamqp", "redis", "rediss"})
+
+
+def broker_url() -> Rule[str]:
+    """Address of Celery's broker; of several, one after another is tried, with ``;`` between."""
+
+    def check(value: str) -> str:
+        from urllib.parse import urlsplit
+
+        for one in value.split(";"):
+            parts = urlsplit(one)
+            if parts.scheme not in _BROKERS:
+                raise ValueError
+            if not parts.hostname:
+                raise ValueError("it names no host")
+            try:
+                _ = parts.port
+            except ValueError:
+                raise ValueError("its port is not a number from 0 to 65535") from None
+        return value
+
+    return text(
+        2048,
+        allowed="an address that starts with amqp://, amqps://, redis:// or rediss://",
+        check=check,
+    )
+
+
 _DATABASES: Final = {
     "sqlite": "pysqlite",
     "postgresql": "psycopg",
@@ -330,7 +351,7 @@ def listen() -> Rule[Listen]:
     """``host:port``, ``[IPv6]:port`` or ``unix:/path``."""
 
     def parse(raw: object) -> Listen:
-        value = _text(raw).strip()
+        value = plain(raw).strip()
         if value.startswith("unix:"):
             path = value.removeprefix("unix:")
             if not path.startswith("/"):
@@ -355,47 +376,11 @@ def network() -> Rule[IPv4Network | IPv6Network]:
         from ipaddress import ip_network
 
         try:
-            return ip_network(_text(raw).strip())
+            return ip_network(plain(raw).strip())
         except ValueError as error:
             raise ValueError(str(error)) from None
 
     return Rule("an address or network such as 10.0.0.0/8", parse)
-
-
-def token() -> Rule[Token]:
-    """``name:scope:sha256:<hex>``."""
-    scopes: dict[str, Scope] = {"read": "read", "operate": "operate", "metrics": "metrics"}
-
-    def parse(raw: object) -> Token:
-        parts = _text(raw).strip().split(":")
-        if len(parts) != 4 or not re.fullmatch("[A-Za-z0-9._-]{1,64}", parts[0]):
-            raise ValueError
-        name, scope, algorithm, digest = parts
-        if scope not in scopes:
-            raise ValueError("its scope is none of read, operate, metrics")
-        if algorithm != "sha256" or not re.fullmatch("[0-9a-fA-F]{64}", digest):
-            raise ValueError("it must end in sha256: and 64 hexadecimal digits")
-        return Token(name, scopes[scope], digest.lower())
-
-    return Rule("name:scope:sha256:<hex> with scope read, operate or metrics", parse)
-
-
-def middleware() -> Rule[str]:
-    """A layer of the server by its short name, or any ASGI class as ``module:Class``."""
-
-    def check(value: str) -> str:
-        if value in ("auth:basic", "auth:proxy"):
-            raise ValueError(f"{value} is not supported by this version")
-        if value.startswith("auth:") and value not in ("auth:token", "auth:sanctum"):
-            raise ValueError(f"{value} is not known")
-        return value
-
-    return text(
-        255,
-        pattern=r"api|auth:[a-z]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*",
-        allowed="api, auth:token, or module:Class of an ASGI middleware",
-        check=check,
-    )
 
 
 def log_level() -> Rule[str]:

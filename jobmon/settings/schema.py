@@ -19,8 +19,9 @@ from typing import (
     dataclass_transform,
 )
 
-from jobmon.settings import parse
-from jobmon.settings.parse import Listen, Rule, Token
+from jobmon.settings import access, parse
+from jobmon.settings.access import Password, Token
+from jobmon.settings.parse import Listen, Rule
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -112,6 +113,7 @@ _RELATION: Final[Rule[Literal["auto", "child", "link"]]] = parse.choice("auto", 
 _JOB_SPANS: Final[Rule[Literal["auto", "always", "never"]]] = parse.choice(
     "auto", "always", "never"
 )
+_SCOPE: Final[Rule[parse.Scope]] = parse.choice("read", "operate", "metrics")
 _TTL: Final = parse.whole(60, 31_536_000, "s")
 
 
@@ -310,6 +312,31 @@ class Failed(Section):
 
 
 @_frozen
+class Celery(Section):
+    """Celery, as the server reaches it to run failed jobs again."""
+
+    broker_url: str | None = _key(
+        None,
+        parse.broker_url(),
+        "Address of the broker. Without it, failed jobs of Celery are not run again.",
+        secret=True,
+    )
+
+
+@_frozen
+class Rq(Section):
+    """RQ, as the server reaches it to run failed jobs again."""
+
+    redis_url: str | None = _key(
+        None,
+        parse.redis_url(),
+        "Address of RQ's Redis, where that is not the state store's. A database that it names "
+        "wins over the one that a job was in.",
+        secret=True,
+    )
+
+
+@_frozen
 class Redact(Section):
     """Removal of secrets from whatever is recorded, where it is recorded."""
 
@@ -411,15 +438,51 @@ class Auth(Section):
 
     tokens: tuple[Token, ...] = _key(
         (),
-        parse.many(parse.token(), 1000, "a list, each name:scope:sha256:<hex>"),
+        parse.many(access.token(), 1000, "a list, each name:scope:sha256:<hex>"),
         "Bearer tokens: `name:scope:sha256:<hex of the token's SHA-256>`; scope `read`, `operate` "
         "(read included) or `metrics`.",
         secret=True,
     )
+    basic: tuple[Password, ...] = _key(
+        (),
+        parse.many(access.password(), 1000, "a list, each as `jobmon token hash` prints it"),
+        "Users with passwords, with `auth:basic` in `middleware`: `user:scope:scrypt:…`.",
+        secret=True,
+    )
+    proxy_header: str | None = _key(
+        None,
+        access.header(),
+        "Header in which a proxy names the user, with `auth:proxy` in `middleware`. Believed from "
+        "`trusted_proxies` alone.",
+    )
+    proxy_scope: parse.Scope = _key("read", _SCOPE, "What users that a proxy names may do.")
     allow_unauthenticated: bool = _key(
         False,
         parse.boolean(),
         "Listen beyond this machine without any authentication. The API is then read-only.",
+    )
+
+
+@_frozen
+class RateLimiting(Section):
+    """How much one client may ask, with `api` in `middleware`."""
+
+    enabled: bool = _key(
+        True,
+        parse.boolean(),
+        "Limit each token or user, without one each address. Off: nor is it limited how often an "
+        "address fails to authenticate.",
+    )
+    requests_per_minute: int = _key(120, parse.whole(1, 100_000), "Requests in the long run.")
+    burst_limit: int = _key(60, parse.whole(1, 100_000), "Requests at once.")
+
+
+@_frozen
+class Cors(Section):
+    """Pages of other origins that may call the API from a browser."""
+
+    origins: tuple[str, ...] = _key(
+        (), parse.many(access.origin(), 200), "Their origins. They need a token: no cookie is sent."
     )
 
 
@@ -489,8 +552,9 @@ class Settings(Section):
     prefix: str = _key("api/job-monitor", parse.route_prefix(), "Path of the API.")
     middleware: tuple[str, ...] = _key(
         ("api", "auth:token"),
-        parse.many(parse.middleware(), 50),
-        "Layers of the API, outermost first. `auth:sanctum` means `auth:token`.",
+        parse.many(access.middleware(), 50),
+        "Layers of the API, outermost first: the rate limit (`api`), ways to authenticate "
+        "(`auth:…`), your own. `auth:sanctum` means `auth:token`.",
     )
     queues: tuple[str, ...] = _key(
         (),
@@ -526,9 +590,13 @@ class Settings(Section):
     arguments: Arguments = _section(Arguments)
     exceptions: Exceptions = _section(Exceptions)
     failed: Failed = _section(Failed)
+    celery: Celery = _section(Celery)
+    rq: Rq = _section(Rq)
     redact: Redact = _section(Redact)
     otel: Otel = _section(Otel)
     auth: Auth = _section(Auth)
+    rate_limiting: RateLimiting = _section(RateLimiting)
+    cors: Cors = _section(Cors)
     metrics: Metrics = _section(Metrics)
     health_check: HealthCheck = _section(HealthCheck)
     sync: Sync = _section(Sync)
@@ -565,9 +633,7 @@ LATER_KEYS: Final = frozenset(
     analyze_mode.failed_jobs_threshold_lower analyze_mode.job_count_threshold
     analyze_mode.job_count_threshold_lower analyze_mode.analysis_interval_minutes
     analyze_mode.schedule_analysis_enabled analyze_mode.missed_execution_threshold_hours
-    rate_limiting.enabled rate_limiting.requests_per_minute rate_limiting.burst_limit
-    auth.basic auth.proxy_header auth.session_hours
-    cors.origins ui.enabled webhooks webhooks_allow_private
+    auth.session_hours ui.enabled webhooks webhooks_allow_private
     """.split()
 )
 """Documented options that no code of this version reads; setting one is refused, not ignored."""

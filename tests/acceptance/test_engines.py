@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +27,7 @@ from tests.live.celery_fixtures import (
 )
 from tests.live.rq_fixtures import Worker as RqWorker
 from tests.live.rq_fixtures import rq_worker
-from tests.serving import Served
+from tests.serving import Served, environment, until
 
 pytestmark = pytest.mark.live
 
@@ -42,12 +45,14 @@ PARTS = {
     "jobId": UUID,
     "series": r"\d+",
     "name": "leader|sync",
+    "kind": "api|failures",
+    "who": ".+",
 }
 ELSEWHERE = {
     *("schedulers", "schedulers:beats", "schedules", "schedules:seen", "workers:lost"),
-    *("lease:<name>", "totals:sync", "synced", "dead-letters"),
+    *("lease:<name>", "totals:sync", "synced", "dead-letters", "rate:<kind>:<who>"),
 }
-"""Keys of schedulers, and of a server: its verdicts, and what it copied."""
+"""Keys of schedulers, and of a server: its verdicts, limits, and what it copied."""
 
 
 class Both(NamedTuple):
@@ -234,7 +239,9 @@ def test_s20_what_is_switched_off_is_not_recorded_and_runs(both: Both, tmp_path:
         assert bool(of_jobs) == (recorded == "jobs"), keys
 
 
-def test_s87_secrets_reach_neither_redis_nor_the_api_nor_a_log(both: Both) -> None:
+def test_s87_secrets_reach_neither_redis_nor_sql_nor_the_api_nor_a_log(
+    both: Both, tmp_path: Path
+) -> None:
     process_id = both.producer.run(
         """
         with jobmon.command(
@@ -262,16 +269,43 @@ def test_s87_secrets_reach_neither_redis_nor_the_api_nor_a_log(both: Both) -> No
         shown = b"".join(name + _content(client, name) for name in names)
     assert b"[redacted]" in shown
     assert b"s3cr3t" not in shown
-    with Served(both.server.url, REDIS_PREFIX=PREFIX, LOGGING_LEVEL="DEBUG") as served:
-        paths = ("running", "finished", f"{run.process_id}/jobs")
+    file = tmp_path / "history.db"
+    settings = {"REDIS_PREFIX": PREFIX, "DATABASE_URL": f"sqlite:///{file}"}
+    with Served(both.server.url, LOGGING_LEVEL="DEBUG", **settings) as served:
+        until(lambda: served.get("stats").status_code == 200)
+        until(lambda: served.data("stats")["total_failed"] >= 2)
+        command = [sys.executable, "-m", "jobmon.cli.main", "sync"]
+        env = environment(REDIS_URL=both.server.url, **settings)
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
+        paths = ("running", "finished", f"{run.process_id}/jobs", run.process_id)
         answers = [served.get(f"commands/{path}").text for path in paths]
-        answers += [served.get("stats").text, served.client.get("/metrics").text]
+        answers += [served.get(path).text for path in ("stats", "jobs/failed", "workers")]
+        answers += [served.client.get("/metrics").text]
         logged = served.logged()
     assert answers[2].count("[redacted]") >= 2 * 4
     assert "s3cr3t" not in "".join(answers) + logged
+    rows = _rows(file)
+    assert {"command_metrics", "job_metrics", "failed_jobs"} <= {table for table, _ in rows}
+    assert "[redacted]" in str(rows)
+    assert "s3cr3t" not in str(rows)
     # What the engines themselves print of an exception is theirs.
     for log in (both.celery.log, both.rq.log):
         assert not [line for line in log.splitlines() if "jobmon" in line and "s3cr3t" in line]
+
+
+def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Every row of a history and its table, but for the messages that are sent again."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        found = [
+            (name, dict(row))
+            for (name,) in names.fetchall()
+            for row in connection.execute(f'SELECT * FROM "{name}"')
+        ]
+    for _, row in found:
+        row.pop("message", None)
+    return found
 
 
 def _content(client: Any, name: bytes) -> bytes:

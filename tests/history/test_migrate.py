@@ -264,9 +264,9 @@ def test_a_table_half_made_by_mysql_gets_its_indexes(
     migrate.upgrade(engine, settings)
     made = found(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP INDEX ix_job_metrics_status ON job_metrics") if (
+        connection.exec_driver_sql("DROP INDEX ix_job_metrics_created_at ON job_metrics") if (
             own_database.kind == "mysql"
-        ) else connection.exec_driver_sql("DROP INDEX ix_job_metrics_status")
+        ) else connection.exec_driver_sql("DROP INDEX ix_job_metrics_created_at")
         connection.exec_driver_sql("DELETE FROM jobmon_version")
     if own_database.kind == "mysql":
         migrate.upgrade(engine, settings)

@@ -12,8 +12,9 @@ from starlette.requests import Request
 
 from jobmon.metrics.process import Activity
 from jobmon.server.app import assemble
-from jobmon.server.auth import Authentication
 from jobmon.server.endpoints import Action, Endpoint
+from jobmon.server.layers import layers
+from jobmon.server.meter import Meter
 from jobmon.server.responses import Style
 from jobmon.settings import Settings, load
 
@@ -54,11 +55,12 @@ class Application:
         self,
         settings: Settings,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
-        layers: Sequence[Middleware] | None = None,
+        stack: Sequence[Middleware] | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        if layers is None:
-            layers = [Middleware(Authentication, settings=settings)]
-        self.app = assemble(endpoints, settings, layers, Activity())
+        if stack is None:
+            stack = layers(settings, meter)
+        self.app = assemble(endpoints, settings, stack, Activity())
 
     def request(
         self,

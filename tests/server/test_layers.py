@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobmon.server import body, boundary
+from jobmon.server import boundary, sizes
 from jobmon.server.app import create_app
 from jobmon.server.endpoints import Endpoint
 from jobmon.server.hosts import allowed_hosts, host_name
@@ -128,7 +128,7 @@ def test_a_body_reaches_the_endpoint_whole() -> None:
 
     post = Endpoint("/echo", Style.SUCCESS, {"POST": action(echo)})
     app = Application(configured(), [post])
-    sent = b'"' + b"x" * (body.MOST_BYTES - 2) + b'"'
+    sent = b'"' + b"x" * (sizes.MOST_BYTES - 2) + b'"'
     json = {"Content-Type": "application/json"}
     assert app.request("POST", "/echo", content=sent, headers=json).content == sent
     assert app.request("POST", "/echo", content=sent + b" ", headers=json).status_code == 413
@@ -164,8 +164,20 @@ def test_a_declared_length_beyond_the_limit_is_refused_unread() -> None:
         assert answer.status_code == 413
 
 
+def test_headers_beyond_the_limit_are_refused_however_they_come() -> None:
+    app = Application(configured())
+    for path, headers in (
+        ("/things/1", {"X-Long": "x" * 20_000}),
+        ("/things/1", {f"X-{number}": "x" * 100 for number in range(200)}),
+        (f"/things/{'x' * 20_000}", {}),
+        (f"/things/1?{'x' * 20_000}", {}),
+    ):
+        assert app.request("GET", path, headers=headers).status_code == 400
+    assert app.request("GET", "/things/1", headers={"X-Long": "x" * 15_000}).status_code == 200
+
+
 def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(sizes, "READ_SECONDS", 0.05)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"x"
@@ -222,7 +234,7 @@ class Broken:
 
 
 def test_a_layer_that_fails_is_a_fixed_text_too() -> None:
-    answer = Application(configured(), layers=[Middleware(Broken)]).request("GET", "/things/1")
+    answer = Application(configured(), stack=[Middleware(Broken)]).request("GET", "/things/1")
     assert answer.status_code == 500
     assert answer.json() == {"status": "error", "message": "Internal server error"}
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from jobmon.answers.paginator import Paginator
 from jobmon.server.job_metrics import JobMetricsQuery
-from jobmon.server.models.paginator import Paginator
 from jobmon.server.pagination import address, paginator, window
 from jobmon.server.query import parse
 

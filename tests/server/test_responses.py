@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from jobmon.server.models.values import Exact, JsonObject, Number
+from jobmon.answers.values import Exact, JsonObject, Number
 from jobmon.server.responses import Style, date_time, encoded, enveloped, invalid, timestamp
 
 

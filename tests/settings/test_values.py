@@ -10,10 +10,22 @@ from pathlib import Path
 import pytest
 
 from jobmon.cli.init import template
-from jobmon.settings import KEYS, LATER_KEYS, Key, Listen, Settings, SettingsError, Token, load
+from jobmon.settings import (
+    KEYS,
+    LATER_KEYS,
+    Key,
+    Listen,
+    Password,
+    Settings,
+    SettingsError,
+    Token,
+    load,
+)
 from jobmon.settings.explain import explain, source_of, value_of
 
 DIGEST = "0123456789abcdef" * 4
+SALT = "ab" * 16
+USER = f"ann@x.org:operate:scrypt:16384:8:5:{SALT}:{DIGEST}"
 
 # Each key: text as in the environment, and the value it stands for. None is the default.
 GOOD: dict[str, tuple[str, object]] = {
@@ -22,7 +34,10 @@ GOOD: dict[str, tuple[str, object]] = {
     "release": ("2026.11-rc1", "2026.11-rc1"),
     "tags": ("eu, blue", ("eu", "blue")),
     "prefix": ("/monitor/v1/", "monitor/v1"),
-    "middleware": ("auth:token,shop.asgi:Audit", ("auth:token", "shop.asgi:Audit")),
+    "middleware": (
+        "auth:basic,auth:shop.asgi:Login,shop.asgi:Audit",
+        ("auth:basic", "auth:shop.asgi:Login", "shop.asgi:Audit"),
+    ),
     "queues": ('["high", "a,b"]', ("high", "a,b")),
     "listen": ("[::1]:9000", Listen("::1", 9000)),
     "public_url": ("https://jobs.example/base/", "https://jobs.example/base"),
@@ -63,6 +78,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "commands.exclude": ('["run*", "[!a]x"]', ("run*", "[!a]x")),
     "arguments.record": ("all", "all"),
     "failed.store_message": ("no", False),
+    "celery.broker_url": ("amqps://u:p@h/v;redis://h:6380/1",) * 2,
+    "rq.redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     "redact.keys": ("pin, iban", ("pin", "iban")),
     "redact.max_bytes": ("64", 64),
     "otel.enabled": ("No", False),
@@ -72,7 +89,17 @@ GOOD: dict[str, tuple[str, object]] = {
     "otel.close_lost_spans": ("off", False),
     "otel.record_exception_message": ("false", False),
     "auth.tokens": (f"a:read:sha256:{DIGEST.upper()}", (Token("a", "read", DIGEST),)),
+    "auth.basic": (USER, (Password("ann@x.org", "operate", 16384, 8, 5, SALT, DIGEST),)),
+    "auth.proxy_header": ("X-Forwarded-User", "x-forwarded-user"),
+    "auth.proxy_scope": ("operate", "operate"),
     "auth.allow_unauthenticated": ("true", True),
+    "rate_limiting.enabled": ("no", False),
+    "rate_limiting.requests_per_minute": ("1", 1),
+    "rate_limiting.burst_limit": ("100000", 100_000),
+    "cors.origins": (
+        "https://ops.example,http://localhost:3000,http://[::1]:3000",
+        ("https://ops.example", "http://localhost:3000", "http://[::1]:3000"),
+    ),
     "metrics.public": ("1", True),
     "health_check.enabled": ("false", False),
     "health_check.public": ("yes", True),
@@ -107,7 +134,7 @@ BAD: list[tuple[str, object]] = [
     ("tags", "[1, 2"),
     ("tags", {"a": "b"}),
     *(("prefix", value) for value in ("", "/", "a//b", "metrics", "/ui/x", "a b", "a?b", "é")),
-    *(("middleware", value) for value in ("auth:basic", "auth:proxy", "auth:magic", "api;x")),
+    *(("middleware", value) for value in ("auth:magic", "auth:a.b", "auth:", "api;x")),
     *(("listen", value) for value in ("8765", "x:", ":80", "h:65536", "h:-1", "::1:80", "unix:a")),
     ("listen", 8765),
     *(("public_url", value) for value in ("jobs.example", "ftp://x", "http://u@h", "http://h?q")),
@@ -143,6 +170,8 @@ BAD: list[tuple[str, object]] = [
     ("commands.exclude", 7),
     ("arguments.record", "ALL"),
     ("failed.store_message", "all"),
+    *(("celery.broker_url", value) for value in ("h:5672", "sqs://", "amqp://", "redis://h:x")),
+    ("rq.redis_url", "http://h"),
     ("redact.max_bytes", 63),
     ("otel.job_spans", "both"),
     ("otel.trace_relation", "parent"),
@@ -164,6 +193,32 @@ BAD: list[tuple[str, object]] = [
             f"a:read:md5:{DIGEST}",
             f"a:read:sha256:{DIGEST[1:]}",
             f":read:sha256:{DIGEST}",
+        )
+    ),
+    *(
+        ("auth.basic", value)
+        for value in (
+            "plain",
+            USER.replace("operate", "admin"),
+            USER.replace("scrypt", "sha256"),
+            USER.replace("@", " "),
+            USER.replace("16384", "16385"),
+            USER.replace("16384", "1048576"),
+            USER.replace(":8:5:", ":0:5:"),
+            USER.replace(":8:5:", ":8:999:"),
+            USER.replace(SALT, SALT[2:]),
+            USER[:-1],
+        )
+    ),
+    *(("auth.proxy_header", value) for value in ("a b", "", "X:Y", "Authorization", "x" * 65)),
+    ("auth.proxy_scope", "admin"),
+    *(("rate_limiting.requests_per_minute", value) for value in (0, 100_001, "many")),
+    *(("rate_limiting.burst_limit", value) for value in (0, 100_001, 1.5)),
+    *(
+        ("cors.origins", value)
+        for value in (
+            *("*", "null", "ops.example", "https://ops.example/", "https://Ops.example"),
+            *("https://ops.example:443", "http://ops.example:80", "ftp://x", "https://u@x"),
         )
     ),
 ]

@@ -79,6 +79,13 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
         assert kind in {key.type for key in matching}
         unused -= {key.name for key in matching if key.type == kind}
     of_servers = {"workers:lost", "lease:<name>", "synced", "dead-letters", "totals:sync"}
+    of_servers |= {
+        "rate:<kind>:<who>",
+        "retries:pushing:<token>",
+        "retries:claims",
+        "retries:open",
+        "retries:of:<processId>",
+    }
     assert unused == of_servers
 
 
@@ -96,6 +103,7 @@ def test_the_prefix_is_before_every_key() -> None:
     names = [value for value in vars(keys).values() if value != "x/"]
     names += [own.jobs, own.attempts, own.unsynced, own.manual, own.metrics("c"), keys.job("j")]
     names += [keys.newest_run("c"), keys.message("j"), keys.pending(1), keys.processing(1)]
+    names += [keys.rate("api", "ann")]
     assert all(name.startswith("x/") for name in names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -38,6 +39,24 @@ def create(table: sa.Table) -> None:
     for index in sorted(table.indexes, key=lambda one: str(one.name)):
         if index.name not in present:
             op.execute(CreateIndex(index))
+
+
+def add_index(table: str, name: str, columns: Sequence[str]) -> None:
+    """Make an index of a table, unless a step that broke off has."""
+    if not _has_index(table, f"ix_{table}_{name}"):
+        op.create_index(f"ix_{table}_{name}", table, columns)
+
+
+def drop_index(table: str, name: str) -> None:
+    """Take an index from a table, unless a step that broke off has."""
+    if context.is_offline_mode() or _has_index(table, f"ix_{table}_{name}"):
+        op.drop_index(f"ix_{table}_{name}", table)
+
+
+def _has_index(table: str, name: str) -> bool:
+    if context.is_offline_mode():
+        return False
+    return name in {one["name"] for one in sa.inspect(op.get_bind()).get_indexes(table)}
 
 
 def _is_there(table: sa.Table) -> bool:
