@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.history import database
+from jobmon.history.totals import FAILURES, Totals
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -102,6 +103,7 @@ class Claims:
     def __init__(self, engine: Engine, tables: Tables) -> None:
         self._engine = engine
         self._table = tables.failed_jobs
+        self._totals = Totals(engine.dialect, tables)
         columns = self._table.c
         self._columns = (
             *(columns.id, columns.uuid, columns.process_id, columns.command_name),
@@ -232,9 +234,9 @@ class Claims:
         """
         if not failures:
             return 0
+        condition = self._are_as_seen(failures)
         with self._writing() as connection:
-            statement = sa.delete(self._table).where(self._are_as_seen(failures))
-            return connection.execute(statement).rowcount
+            return len(self._totals.delete(connection, self._table, FAILURES, condition))
 
     def _are_as_seen(self, failures: Sequence[Failure]) -> sa.ColumnElement[bool]:
         return sa.or_(*map(self._as_seen, failures))
