@@ -1,0 +1,165 @@
+"""Requests over connections that are kept, as fast as the server answers, and how long each took.
+
+Run as a program, so that it has a processor of its own: ``python -m benchmarks.api.load URL
+CONNECTIONS SECONDS [NAME:VALUE]…`` prints a `Load` as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_WARM_UP_SECONDS = 0.5
+_LONGEST_SECONDS = 60.0
+"""Of one answer."""
+
+
+class Load(NamedTuple):
+    """What a server did under it."""
+
+    per_second: float
+    p50_seconds: float
+    p99_seconds: float
+    answers: int
+    answer_bytes: int
+
+
+class _Client(asyncio.Protocol):
+    """One connection: asks again as soon as it was answered, anew where the server closes it."""
+
+    def __init__(self, request: bytes, took: list[tuple[float, float]], sizes: list[int]) -> None:
+        self._request = request
+        self._took = took
+        self._sizes = sizes
+        self._read = bytearray()
+        self._wanted = -1
+        self._again: asyncio.Task[object] | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, host: str, port: int | None) -> None:
+        self._to = host, port
+        await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ask()
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        if self._wanted < 0:
+            head_ends = self._read.find(b"\r\n\r\n")
+            if head_ends < 0:
+                return
+            head = bytes(self._read[:head_ends]).lower()
+            if b" 200 " not in head[:16]:
+                self._fail(f"answered {head[:200]!r}")
+                return
+            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
+            if not length.strip():
+                self._fail("an answer without Content-Length")
+                return
+            self._wanted = head_ends + 4 + int(length)
+            self._closes = b"connection: close" in head
+        if len(self._read) < self._wanted:
+            return
+        now = time.perf_counter()
+        self._took.append((now, now - self._began))
+        self._sizes[0] = self._wanted
+        self._read.clear()
+        if self._closes:
+            self._transport.close()
+        else:
+            self._ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.ended.done():
+            return
+        if exc is not None or self._wanted < 0 or not self._closes:
+            self._fail(f"the server closed the connection: {exc}")
+        else:
+            self._again = asyncio.ensure_future(self.connect(*self._to))
+
+    def close(self) -> None:
+        """Ask no more."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._transport.close()
+
+    def _ask(self) -> None:
+        self._wanted = -1
+        self._began = time.perf_counter()
+        self._transport.write(self._request)
+
+    def _fail(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(RuntimeError(why))
+        self._transport.close()
+
+
+async def _measured(url: str, connections: int, seconds: float, headers: list[str]) -> Load:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    path = f"{parts.path}{'?' if parts.query else ''}{parts.query}"
+    lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", *headers, "", ""]
+    request = "\r\n".join(lines).encode()
+    took: list[tuple[float, float]] = []
+    sizes = [0]
+    clients = [_Client(request, took, sizes) for _ in range(connections)]
+    for client in clients:
+        await client.connect(parts.hostname, parts.port)
+    ends = [client.ended for client in clients]
+    await asyncio.wait(ends, timeout=_WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+    began = ended = time.perf_counter()
+    done: set[asyncio.Future[None]] = set()
+    # A server may take longer for one answer than the round is to last: some are waited for.
+    while ended - began < seconds or (
+        len(took) < 2 * connections and ended - began < _LONGEST_SECONDS
+    ):
+        done, _ = await asyncio.wait(ends, timeout=0.2, return_when=asyncio.FIRST_EXCEPTION)
+        ended = time.perf_counter()
+        if done:
+            break
+    for one in done:
+        one.result()
+    for client in clients:
+        client.close()
+    counted = sorted(each for at, each in took if began <= at <= ended)
+    if not counted:
+        raise RuntimeError(f"{path}: no answer within {ended - began:.0f} s")
+    return Load(
+        len(counted) / (ended - began),
+        counted[len(counted) // 2],
+        counted[min(len(counted) - 1, int(len(counted) * 0.99))],
+        len(counted),
+        sizes[0],
+    )
+
+
+def under_load(url: str, *headers: str, connections: int = 8, seconds: float = 3.0) -> Load:
+    """Ask one URL over some connections at once, from another process.
+
+    Raises:
+        RuntimeError: An answer was not 200, or none came.
+    """
+    done = subprocess.run(  # noqa: PLW1510 its own words are told
+        [
+            *(sys.executable, "-m", "benchmarks.api.load"),
+            *(url, str(connections), str(seconds), *headers),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{url}: {done.stderr.strip().splitlines()[-1]}")
+    return Load(*json.loads(done.stdout))
+
+
+if __name__ == "__main__":
+    _url, _connections, _seconds, *_headers = sys.argv[1:]
+    print(json.dumps(asyncio.run(_measured(_url, int(_connections), float(_seconds), _headers))))
