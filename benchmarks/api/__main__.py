@@ -22,8 +22,8 @@ import pytest
 
 from benchmarks.api import peers
 from benchmarks.api.load import Load, under_load
-from benchmarks.pages.filled import COMMAND, fill
-from jobmon.history import database, migrate
+from benchmarks.pages.filled import fill
+from jobmon.history import database
 from jobmon.model import Outcome
 from jobmon.settings import load
 from tests import databases
@@ -33,6 +33,7 @@ from tests.serving import PREFIX, Recorded, Served
 PAGE = Path(__file__).parents[2] / "docs/benchmarks/api.md"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 CONNECTIONS = 8
+COMMAND = "data:command-1"
 RUNS, JOBS_OF_A_RUN = 50, 100
 """In Redis: that are running, and that have finished."""
 TIMES_FLOWER, LONGEST_P99_SECONDS, OF_THE_BARE_ROUTE = 10, 0.05, 0.15
@@ -89,12 +90,10 @@ def jobmon(kind: str, rows: int, rounds: int, seconds: float) -> list[Measured]:
             with databases.made(kind, Path(folder)) as made:
                 process_id = recorded(server)
                 settings = load({"database.url": made.url}, environ={}, cwd=Path("/nonexistent"))
-                migrate.prepare(settings)
                 engine = database.connect(settings, statement_seconds=None)
-                fill(engine, rows)
+                fill(engine, settings, rows)
                 engine.dispose()
-                variables = {"DATABASE_URL": made.url, "RATE_LIMITING_ENABLED": "false"}
-                with Served(server.url, "--no-schedule", **variables) as served:
+                with Served(server.url, "--no-schedule", DATABASE_URL=made.url) as served:
                     return _measured(served, process_id, rounds, seconds)
     finally:
         server.stop()
