@@ -61,7 +61,7 @@ oldest: .venv/oldest/.ready ## test with the oldest versions that pyproject.toml
 rqs: $(patsubst %,.venv/rq-%/.ready,$(or $(ONLY),$(RQS))) ## test with older versions of RQ; ONLY="1.16 2.6"
 	@for one in $(or $(ONLY),$(RQS)); do \
 		echo "== RQ $$one"; \
-		.venv/rq-$$one/bin/python -m pytest $(wildcard tests/live/test_rq_*.py) $(ARGS) || exit 1; done
+		.venv/rq-$$one/bin/python -m pytest $(wildcard tests/live/test_rq_*.py tests/retry/test_rq_*.py) $(ARGS) || exit 1; done
 
 soak: $(DEV)/.ready ## run the long tests with their full counts, then the benchmarks
 	@JOBMON_SOAK=1 $(PYTEST) -m soak --timeout=7200 $(ARGS)

@@ -57,10 +57,16 @@ LINES: Final = {
     45: "What was asked is in every address of the paginator",
     46: "Page 10 of 20 links 1, 2, a gap, 7 to 13, a gap, 19 and 20; one is active",
     47: "`payload` is JSON as text, its secrets masked",
+    48: "`jobs/failed/{id}/retry` puts the job back onto its queue under its id; then 404",
+    49: "So by the job's own id",
+    50: "20 parallel retries of one job push one message",
+    51: "A retry while the broker is down is 503, and the row stays",
+    52: "`DELETE jobs/failed/{id}` deletes once, then 404; the history stays",
     53: "`commands/running`: the documented keys, objects even when empty, times in UTC",
     54: "`commands/finished`: the documented keys, newest first, older than the TTL absent",
     55: "`commands/{id}/jobs`: each status is the stored record as a string, byte for byte",
     56: "An unknown run has no jobs; what is no UUID is not found",
+    57: "`retry-failed` pushes each failed job of a run once, 5,000 too; none is 404",
     58: "`command-metrics` wants a command; an unknown one has no runs and stable trends",
     59: "Trends are of the newest two runs, from unrounded numbers",
     60: "`job-metrics`: statistics ignore the status, filters are those given",
@@ -72,6 +78,7 @@ LINES: Final = {
     72: "The documented curl lines work as they stand",
     73: "The served OpenAPI 3.1 document is what the server answers; schemathesis finds nothing",
     77: "`jobmon run` exits as its command does, with Redis down too, and lists it",
+    78: "`jobmon retry` says what the API says, and exits with 1 if one is refused",
     79: "Every setting can be set by its variable; `doctor` shows value and source, no secret",
     80: "A bad value stops `serve` with exit 2 naming the key; a worker warns and continues",
     81: "Off loopback without authentication the server refuses to start unless allowed to",
@@ -81,11 +88,30 @@ LINES: Final = {
     85: "A page of another site changes nothing, unless it has a token",
     86: "A foreign `Host` is refused",
     87: "Passwords and the like are redacted before they reach Redis, SQL, the API or a log",
+    89: "HTML has a policy that allows no script, no frame, no sniffing and no referrer",
     90: "Control characters and markup in names are inert in logs and terminal",
     91: "Instrumenting a worker loads nothing heavy",
     92: "What is recorded while server and database are away is copied once they are back",
 }
-"""Acceptance lines in force, by number; further numbers come with what they are about."""
+"""Acceptance lines in force, by number."""
+
+_ANALYSIS: Final = "with the analysis of the history"
+LATER: Final = {
+    62: ("`POST analysis` has the documented keys, whose sums agree", _ANALYSIS),
+    63: ("A run three times slower, or faster, than those before it is an anomaly", _ANALYSIS),
+    64: ("So are four times the jobs, a quarter of them, and many more failures", _ANALYSIS),
+    65: ("A command that falls silent is a missed execution, and no other counter's", _ANALYSIS),
+    66: ("Each anomaly is an event once; a handler that raises stops no other", _ANALYSIS),
+    67: ("Of two analyses at once one is refused", _ANALYSIS),
+    74: (
+        "`jobmon job-monitor:analyze --command` analyses one, `--all` all, both exit 2",
+        _ANALYSIS,
+    ),
+    75: ("`--fail-on` exits 3 only from that severity on", _ANALYSIS),
+    76: ("`--format json` prints one document and nothing else", _ANALYSIS),
+    88: ("A webhook to a private address is refused, whatever its name says", "with webhooks"),
+}
+"""Lines of what is not built yet, and with what they come."""
 
 
 def tests() -> dict[int, list[str]]:
@@ -110,8 +136,9 @@ def page() -> str:
         "| | promise | shown by |",
         "|---|---|---|",
     ]
-    lines += [
-        f"| S{number} | {promise} | {'<br>'.join(shown.get(number, []))} |"
-        for number, promise in LINES.items()
-    ]
+    rows = {
+        number: (promise, "<br>".join(shown.get(number, []))) for number, promise in LINES.items()
+    }
+    rows |= {number: (promise, f"comes {when}") for number, (promise, when) in LATER.items()}
+    lines += [f"| S{number} | {promise} | {by} |" for number, (promise, by) in sorted(rows.items())]
     return "\n".join(lines) + "\n"

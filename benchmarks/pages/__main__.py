@@ -37,7 +37,7 @@ BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 KINDS = ("sqlite", "postgresql")
 SMALL = 10_000
 LIMIT = 15
-TARGET = 8
+TARGET = 5
 """Times the first page of the small history, for what is read of the large one."""
 COMMAND = "data:command-7"
 OWN = tables("")

@@ -22,3 +22,20 @@ class FailedJob(Answer):
     exception: str
     """`Class: message`, then the innermost frames as Python prints them."""
     failed_at: DateTime
+
+
+@dataclass(frozen=True, slots=True)
+class RetryProgress(Answer):
+    """How far it is that all failed jobs of a run are run again."""
+
+    requested: int
+    """How many had failed when it was asked for."""
+    pushed: int
+    refused: int
+    """That cannot be pushed; they stay among the failed jobs."""
+    remaining: int
+    requested_at: DateTime | None
+    finished_at: DateTime | None
+    """Null while some remain."""
+    error: str | None
+    """Why the last one that was not pushed was not."""

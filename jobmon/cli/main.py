@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "sync": _Command("jobmon.cli.sync", "copy what Redis holds into the database, once"),
     "migrate": _Command("jobmon.cli.migrate", "make or change the tables of the history"),
     "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
+    "failed": _Command("jobmon.cli.failed", "show failed jobs, or delete some"),
+    "retry": _Command("jobmon.cli.retry", "run failed jobs again"),
     "schedules": _Command("jobmon.cli.schedules", "show schedulers, and what they send when"),
     "workers": _Command("jobmon.cli.workers", "show workers, and what they run"),
     "token": _Command("jobmon.cli.token", "make a token or a password for the API"),

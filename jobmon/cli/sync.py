@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
 from typing import Final
 
 import redis
@@ -20,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobmon import settings as configuration
 from jobmon.cli import Exit
+from jobmon.cli.stopping import Stopped, stopped_by_signals
 from jobmon.errors import Unavailable
 from jobmon.history import database, migrate
 from jobmon.history.commit import Committer
@@ -39,7 +38,6 @@ from jobmon.store.unsynced import Unsynced
 _LARGEST_BATCH: Final = 10_000
 _LONGEST_WAIT_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.25
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if not (settings.sync.enabled or args.force):
         _say("Sync is disabled (sync.enabled=false). Use --force to run it anyway.")
         return _not_begun("sync.enabled is false", args)
-    with connection.connect(settings) as client, _stopped_by_signals() as stopped:
+    with connection.connect(settings) as client, stopped_by_signals() as stopped:
         try:
             return _run(client, settings, args, stopped)
         except Unavailable as error:
@@ -98,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(
-    client: redis.Redis, settings: Settings, args: argparse.Namespace, stopped: _Stopped
+    client: redis.Redis, settings: Settings, args: argparse.Namespace, stopped: Stopped
 ) -> int:
     if args.dry_run:
         report = count(client, settings)
@@ -167,30 +165,6 @@ def _acquire(lease: Lease, seconds: float, stop: threading.Event) -> int | None:
         if time.monotonic() >= deadline or stop.wait(_POLL_SECONDS):
             return None
     return token
-
-
-class _Stopped:
-    """Whether a signal came, and which."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.code = 0
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        self.code = 128 + number
-        self.event.set()
-
-
-@contextmanager
-def _stopped_by_signals() -> Generator[_Stopped]:
-    """SIGINT and SIGTERM end the work after its current batch."""
-    stopped = _Stopped()
-    before = {number: signal.signal(number, stopped) for number in _SIGNALS}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

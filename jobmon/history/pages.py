@@ -96,9 +96,10 @@ class Pages(Generic[T]):
         if not offset:
             return self._first(connection, given, limit)
         place, total = self._place(connection, given, offset)
-        if place is None:
+        beginning = None if place is None else self._beginning(connection, place)
+        if beginning is None:
             return Page([], total)
-        at, number = self._beginning(connection, place)
+        at, number = beginning
         values = {**given, "at": at, "id": number, "limit": limit}
         found = connection.execute(self._kept(self._from_one_on, given), values)
         return Page([self._row(*one) for one in found], total)
@@ -137,15 +138,15 @@ class Pages(Generic[T]):
         found = connection.execute(self._kept(make, given), given)
         return [(one[0], int(one[1])) for one in found]
 
-    def _beginning(self, connection: sa.Connection, place: _Place) -> tuple[datetime, int]:
-        """Moment and number of the row."""
+    def _beginning(self, connection: sa.Connection, place: _Place) -> tuple[datetime, int] | None:
+        """Moment and number of the row; None: somebody deleted rows without a word to the sums."""
         among, rows, skip = place
         if skip > rows // 2:
             statement, skip = self._kept(self._from_the_oldest, among), rows - skip - 1
         else:
             statement = self._kept(self._from_the_newest, among)
-        found = connection.execute(statement, {**among, "offset": skip}).one()
-        return found[0], found[1]
+        found = connection.execute(statement, {**among, "offset": skip}).first()
+        return None if found is None else (found[0], found[1])
 
     # Statements, made once for all questions that differ in values alone.
 

@@ -25,8 +25,8 @@ _ASKED: Final = 500
 """Keys that are looked up together; SQLite takes no more of different first columns."""
 _Known: TypeAlias = tuple[int, Sequence[Any]]
 """Version of a row, and what of it is counted."""
-_KEPT: Final = frozenset({"created_at"})
-"""What an upsert leaves as it is."""
+_KEPT: Final = frozenset({"created_at", "claimed_at", "claimed_by"})
+"""What an upsert leaves as it is: a claim is of one attempt, and ends with it."""
 
 
 class Target:

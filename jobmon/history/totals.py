@@ -164,7 +164,7 @@ class Totals:
             connection: In a transaction that writes.
             table: With a column ``id``.
             counted: How its rows are counted.
-            condition: Which of them.
+            condition: Which of them, a few thousand at most.
 
         Returns:
             Numbers of the rows that were deleted.

@@ -67,13 +67,22 @@ class JobContext:
     """Where the engine's own message hides it (RQ pickles it with the arguments)."""
     scheduled: str = ""
     """Of the job that a scheduler's run begins and ends with: see :mod:`.roots`; else empty."""
+    retried_at: float = 0.0
+    """When a person asked for it to be run again; of the last time."""
+    retried_by: str = ""
+    """Who asked."""
+    stands_for: str = ""
+    """Id of the job that is run again under this one, where the engine refuses its own id."""
 
     def encode(self) -> str:
         """Header text: version and fields in their order, with ``|`` between them.
 
         Not JSON: inside of a message that is JSON itself, each quote would be escaped, and
-        every process that the message passes through would pay for it.
+        every process that the message passes through would pay for it. What only a retry by a
+        person adds is left out elsewhere.
         """
+        if self.retried_at:
+            return "|".join((_VERSION, *(_escaped(getattr(self, name)) for name in _NAMES)))
         text = (
             f"{_VERSION}|{self.job_id}|{self.process_id}|{self.command}"
             f"|{1 if self.manual else 0}|{self.attempt}|{self.queue}"
@@ -84,7 +93,8 @@ class JobContext:
         )
         if text.isascii() and "%" not in text and text.count("|") == _FIELDS:
             return text
-        return "|".join((_VERSION, *(_escaped(getattr(self, name)) for name in _NAMES)))
+        names = _NAMES[:_FIELDS]
+        return "|".join((_VERSION, *(_escaped(getattr(self, name)) for name in names)))
 
     @classmethod
     def decode(cls, text: object) -> JobContext | None:
@@ -120,9 +130,14 @@ class JobContext:
                 parts[18],
                 parts[19],
             )
+            if len(parts) > len(_NAMES):
+                own.retried_at, own.retried_by, own.stands_for = float(parts[20]), *parts[21:23]
         except ValueError:
             return None
-        moments = own.created_at, own.enqueued_at, own.eta, own.trace_started_at
+        moments = (
+            *(own.created_at, own.enqueued_at, own.eta, own.trace_started_at),
+            own.retried_at,
+        )
         # NaN compares as false, and a record must not hold what JSON has no word for.
         if own.attempt < 1 or not (min(moments) >= 0 and sum(moments) < _LATEST):
             return None
@@ -130,7 +145,8 @@ class JobContext:
 
 
 _NAMES: Final = tuple(field.name for field in fields(JobContext))
-_FIELDS: Final = len(_NAMES)
+_FIELDS: Final = _NAMES.index("retried_at")
+"""How many of them stand in every header."""
 
 
 def _escaped(value: object) -> str:

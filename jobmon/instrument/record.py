@@ -79,6 +79,10 @@ def beginning(execution: Execution, queue_seconds: float) -> str:
         text += f',"root_id":{_quoted(root_id)}'
     if execution.group_id:
         text += f',"group_id":{_quoted(execution.group_id)}'
+    if ctx.retried_at:
+        text += f',"retried_by":{_quoted(ctx.retried_by)},"retried_at":{ctx.retried_at:.6f}'
+        if ctx.stands_for:
+            text += f',"retry_of":{_quoted(ctx.stands_for)}'
     if execution.built_in:
         text += ',"built_in":true'
     span = execution.span

@@ -14,6 +14,7 @@ from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
+from jobmon.retry.retrier import Retrier
 from jobmon.server.boundary import Boundary
 from jobmon.server.dispatch import Dispatch, not_found
 from jobmon.server.endpoints import Endpoint
@@ -65,7 +66,8 @@ def create_app(
     activity = Activity()
     work = Work(settings, migration, scheduled=scheduled)
     exposition = Exposition(reader, settings, activity, health)
-    table = endpoints(Sources(settings, reader, history, migration, health, exposition))
+    retrier = Retrier(client, engine, settings)
+    table = endpoints(Sources(settings, reader, history, retrier, migration, health, exposition))
 
     def end() -> None:
         work.stop()

@@ -147,10 +147,14 @@ def _type(schema: dict[str, Any]) -> str:
         return f"{{{members}}}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'])}"
-    bounds = [f"{schema[one]}" for one in ("minimum", "maximum") if one in schema]
-    more = [schema["format"]] if "format" in schema else []
-    more += ["–".join(bounds)] if bounds else []
-    return escape(" ".join([str(kind), *more]))
+    words = [str(kind)]
+    if "format" in schema:
+        words.append(schema["format"])
+    if "maximum" in schema:
+        words.append(f"{schema['minimum']}–{schema['maximum']}")
+    elif "minimum" in schema:
+        words.append(f"from {schema['minimum']} on")
+    return escape(" ".join(words))
 
 
 def _text(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from jobmon.answers.anomalies import Anomalies
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
-from jobmon.answers.failed import FailedJob
+from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates
 from jobmon.answers.history import CommandMetrics, Dashboard, JobMetrics
 from jobmon.answers.job import Job
@@ -18,12 +19,13 @@ from jobmon.answers.queues import Stats as Queues
 from jobmon.answers.schedules import Schedules as Scheduled
 from jobmon.answers.workers import Worker
 from jobmon.history.read import HistoryReader
+from jobmon.retry.retrier import Retrier
 from jobmon.server import probes
 from jobmon.server.anomalies import AnomaliesQuery, Deviations
 from jobmon.server.command_metrics import CommandHistory, CommandMetricsQuery
 from jobmon.server.commands import Commands, JobsQuery
 from jobmon.server.dashboard import DashboardQuery, Overview
-from jobmon.server.endpoints import Action, Endpoint, Text
+from jobmon.server.endpoints import Action, Endpoint, Handler, Message, Text
 from jobmon.server.failures import Failures, FailuresQuery
 from jobmon.server.health import Health
 from jobmon.server.job_metrics import JobHistory, JobMetricsQuery
@@ -31,6 +33,7 @@ from jobmon.server.jobs import JobQuery, Jobs
 from jobmon.server.late import Late
 from jobmon.server.metrics import Exposition
 from jobmon.server.migration import Migration
+from jobmon.server.query import Query
 from jobmon.server.reference import Reference
 from jobmon.server.responses import Style
 from jobmon.server.schedules import Schedules
@@ -51,6 +54,7 @@ class Sources:
     settings: Settings
     reader: Reader
     history: HistoryReader
+    retrier: Retrier
     migration: Migration
     health: Health
     exposition: Exposition
@@ -62,6 +66,7 @@ def endpoints(sources: Sources) -> list[Endpoint]:
     table = [
         *_overview(base, sources),
         *_jobs(base, sources),
+        *_retries(base, sources),
         *_commands(base, sources),
         *_history(base, sources),
         *_processes(base, sources),
@@ -80,31 +85,20 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
         Endpoint(
             f"{base}/dashboard",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    overview.dashboard,
-                    "read",
-                    summary="Everything at a glance",
-                    query=DashboardQuery,
-                    answer=Dashboard,
-                )
-            },
+            _read(overview.dashboard, "Everything at a glance", Dashboard, query=DashboardQuery),
             failure="Failed to retrieve dashboard data",
             tag="Overview",
         ),
         Endpoint(
             f"{base}/health",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    sources.health.answer,
-                    "read",
-                    summary="Whether Redis, the database and the history's age are as they should",
-                    answer=HealthReport | HealthStates,
-                    errors=(HTTPStatus.NOT_FOUND,),
-                    unwell=True,
-                )
-            },
+            _read(
+                sources.health.answer,
+                "Whether Redis and the database answer, and the history is not too old",
+                HealthReport | HealthStates,
+                errors=(HTTPStatus.NOT_FOUND,),
+                unwell=True,
+            ),
             failure="Failed to perform health check",
             tag="Overview",
             anonymous=settings.health_check.public,
@@ -113,14 +107,7 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
         Endpoint(
             f"{base}/stats",
             Style.STATUS,
-            {
-                "GET": Action(
-                    stats.queues,
-                    "read",
-                    summary="Jobs per queue: pending, processing, failed",
-                    answer=Queues,
-                )
-            },
+            _read(stats.queues, "Jobs per queue: pending, processing, failed", Queues),
             tag="Overview",
         ),
     ]
@@ -128,52 +115,91 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
 
 def _jobs(base: str, sources: Sources) -> list[Endpoint]:
     settings, migration = sources.settings, sources.migration
-    failures = Failures(sources.history, migration, settings)
+    failures = Failures(sources.history, sources.retrier, migration, settings)
     late = Late(sources.reader, settings)
     jobs = Jobs(sources.reader, sources.history, migration)
     return [
         Endpoint(
             f"{base}/jobs/failed",
             Style.BARE,
-            {
-                "GET": Action(
-                    failures.all,
-                    "read",
-                    summary="Failed jobs, newest first",
-                    query=FailuresQuery,
-                    answer=Paginator[FailedJob],
-                )
-            },
+            _read(
+                failures.all, "Failed jobs, newest first", Paginator[FailedJob], query=FailuresQuery
+            ),
             tag="Jobs",
         ),
         Endpoint(
             f"{base}/jobs/late",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    late.all,
-                    "read",
-                    summary="Jobs that run, or wait to run, for longer than they should",
-                    answer=LateJobs,
-                )
-            },
+            _read(late.all, "Jobs that run, or wait to run, for longer than they should", LateJobs),
             failure="Failed to retrieve late jobs",
             tag="Jobs",
         ),
         Endpoint(
             f"{base}/jobs/{{jobId}}",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    jobs.one,
-                    "read",
-                    summary="One job with its attempts, its exception and its arguments",
-                    query=JobQuery,
-                    answer=Job,
-                )
-            },
+            _read(
+                jobs.one,
+                "One job with its attempts, its exception and its arguments",
+                Job,
+                query=JobQuery,
+            ),
             failure="Failed to retrieve job",
             tag="Jobs",
+        ),
+    ]
+
+
+def _retries(base: str, sources: Sources) -> list[Endpoint]:
+    failures = Failures(sources.history, sources.retrier, sources.migration, sources.settings)
+    return [
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}/retry",
+            Style.STATUS,
+            {
+                "POST": Action(
+                    failures.retry,
+                    "operate",
+                    summary="Push a failed job back onto its queue",
+                    answer=Message,
+                    errors=(HTTPStatus.CONFLICT,),
+                    not_found="Could not retry job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/jobs/failed/{{id}}",
+            Style.STATUS,
+            {
+                "DELETE": Action(
+                    failures.delete,
+                    "operate",
+                    summary="Delete a failed job; the history of its run stays",
+                    answer=Message,
+                    not_found="Could not delete job [{id}]. It may no longer exist.",
+                )
+            },
+            tag="Jobs",
+        ),
+        Endpoint(
+            f"{base}/commands/{{processId}}/retry-failed",
+            Style.STATUS,
+            {
+                "GET": Action(
+                    failures.progress,
+                    "read",
+                    summary="How far it is that all failed jobs of a run are run again",
+                    answer=RetryProgress,
+                ),
+                "POST": Action(
+                    failures.retry_run,
+                    "operate",
+                    summary="Run all failed jobs of a run again",
+                    answer=Message,
+                    cost=5,
+                ),
+            },
+            tag="Commands",
         ),
     ]
 
@@ -184,54 +210,41 @@ def _commands(base: str, sources: Sources) -> list[Endpoint]:
         Endpoint(
             f"{base}/commands/running",
             Style.STATUS,
-            {
-                "GET": Action(
-                    commands.running,
-                    "read",
-                    summary="Open command runs, newest first, at most 1,000",
-                    answer=list[RunningCommand],
-                    headers=(_TOTAL,),
-                )
-            },
+            _read(
+                commands.running,
+                "Open command runs, newest first, at most 1,000",
+                list[RunningCommand],
+                headers=(_TOTAL,),
+            ),
             tag="Commands",
         ),
         Endpoint(
             f"{base}/commands/finished",
             Style.STATUS,
-            {
-                "GET": Action(
-                    commands.finished,
-                    "read",
-                    summary="Command runs that ended a while ago, newest first, at most 1,000",
-                    answer=list[FinishedCommand],
-                    headers=(_TOTAL,),
-                )
-            },
+            _read(
+                commands.finished,
+                "Command runs that ended a while ago, newest first, at most 1,000",
+                list[FinishedCommand],
+                headers=(_TOTAL,),
+            ),
             tag="Commands",
         ),
         Endpoint(
             f"{base}/commands/{{processId}}/jobs",
             Style.STATUS,
-            {
-                "GET": Action(
-                    commands.jobs,
-                    "read",
-                    summary="Records of a run's jobs by creation, at most 10,000 a page",
-                    query=JobsQuery,
-                    answer=list[RecordedJob],
-                    headers=(_TOTAL, _LINK),
-                )
-            },
+            _read(
+                commands.jobs,
+                "Records of a run's jobs by creation, at most 10,000 a page",
+                list[RecordedJob],
+                query=JobsQuery,
+                headers=(_TOTAL, _LINK),
+            ),
             tag="Commands",
         ),
         Endpoint(
             f"{base}/commands/{{processId}}",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    commands.run, "read", summary="One run with its counters", answer=Command
-                )
-            },
+            _read(commands.run, "One run with its counters", Command),
             failure="Failed to retrieve command",
             tag="Commands",
         ),
@@ -247,45 +260,36 @@ def _history(base: str, sources: Sources) -> list[Endpoint]:
         Endpoint(
             f"{base}/command-metrics",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    runs.runs,
-                    "read",
-                    summary="Runs of a command, newest first, and their trends",
-                    query=CommandMetricsQuery,
-                    answer=CommandMetrics,
-                )
-            },
+            _read(
+                runs.runs,
+                "Runs of a command, newest first, and their trends",
+                CommandMetrics,
+                query=CommandMetricsQuery,
+            ),
             failure="Failed to retrieve command metrics",
             tag="Metrics",
         ),
         Endpoint(
             f"{base}/job-metrics",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    jobs.jobs,
-                    "read",
-                    summary="Jobs that ended, newest first, and their statistics",
-                    query=JobMetricsQuery,
-                    answer=JobMetrics,
-                )
-            },
+            _read(
+                jobs.jobs,
+                "Jobs that ended, newest first, and their statistics",
+                JobMetrics,
+                query=JobMetricsQuery,
+            ),
             failure="Failed to retrieve job metrics",
             tag="Metrics",
         ),
         Endpoint(
             f"{base}/anomalies",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    deviations.all,
-                    "read",
-                    summary="Deviations that the analysis found, newest first",
-                    query=AnomaliesQuery,
-                    answer=Anomalies,
-                )
-            },
+            _read(
+                deviations.all,
+                "Deviations that the analysis found, newest first",
+                Anomalies,
+                query=AnomaliesQuery,
+            ),
             failure="Failed to retrieve anomalies",
             tag="Metrics",
         ),
@@ -299,28 +303,18 @@ def _processes(base: str, sources: Sources) -> list[Endpoint]:
         Endpoint(
             f"{base}/schedules",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    schedules.all,
-                    "read",
-                    summary="Schedulers, alive or not, and the entries of their schedules",
-                    answer=Scheduled,
-                )
-            },
+            _read(
+                schedules.all,
+                "Schedulers, alive or not, and the entries of their schedules",
+                Scheduled,
+            ),
             failure="Failed to retrieve schedules",
             tag="Processes",
         ),
         Endpoint(
             f"{base}/workers",
             Style.SUCCESS,
-            {
-                "GET": Action(
-                    workers.all,
-                    "read",
-                    summary="Workers that live, and those that died a while ago",
-                    answer=list[Worker],
-                )
-            },
+            _read(workers.all, "Workers that live, and those that died a while ago", list[Worker]),
             failure="Failed to retrieve workers",
             tag="Processes",
         ),
@@ -378,6 +372,30 @@ def _outside(sources: Sources) -> list[Endpoint]:
             )
         ),
     ]
+
+
+def _read(
+    handler: Handler,
+    summary: str,
+    answer: Any,
+    *,
+    query: type[Query] | None = None,
+    headers: Sequence[str] = (),
+    errors: Sequence[HTTPStatus] = (),
+    unwell: bool = False,
+) -> dict[str, Action]:
+    """What an endpoint that is read does."""
+    action = Action(
+        handler,
+        "read",
+        summary=summary,
+        answer=answer,
+        query=query,
+        headers=headers,
+        errors=errors,
+        unwell=unwell,
+    )
+    return {"GET": action}
 
 
 def _probe(path: str, action: Action) -> Endpoint:

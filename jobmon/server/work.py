@@ -21,6 +21,7 @@ from jobmon.history.retention import Retention
 from jobmon.history.schema import tables
 from jobmon.history.sync import Sync
 from jobmon.history.write import FencedError, History
+from jobmon.retry.retrier import Retrier
 from jobmon.server.leader import Leader
 from jobmon.server.reaper import Reaping
 from jobmon.server.seldom import Seldom
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
 
 _FAILURES_EVERY_SECONDS: Final = 0.5
+_RETRIES_EVERY_SECONDS: Final = 0.5
 _EXTEND_EVERY_SECONDS: Final = 60.0
 _LOOK_EVERY_SECONDS: Final = 5.0
 """Whether a pass of the sync, or of the retention, is due."""
@@ -103,6 +105,7 @@ class Work:
             settings,
             self._stop,
         )
+        self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
         self._retention = Retention(self._engine, own, settings, self._stop)
         self._interval_seconds = settings.sync.interval_minutes * 60
         self._unscheduled = _why_unscheduled(settings, scheduled=scheduled)
@@ -146,6 +149,7 @@ class Work:
             _Task(
                 "failures", self._copy_failures, _FAILURES_EVERY_SECONDS, "failures are not copied"
             ),
+            _Task("retries", self._retry, _RETRIES_EVERY_SECONDS, "failed jobs are not run again"),
         ]
         if settings.sync.enabled:
             # More than twice in the life of what has completed.
@@ -193,6 +197,10 @@ class Work:
         if self._migration.done:
             copied = self._failures.copy(token)
             self._passes.copied(token, {"failed_jobs": copied.failed})
+
+    def _retry(self, token: int) -> None:
+        if self._migration.done:
+            self._retrier.work(token)
 
     def _copy(self, _token: int) -> None:
         """One pass if it is due, unless somebody else's goes on, such as ``jobmon sync``."""

@@ -261,6 +261,34 @@ def redis_url() -> Rule[str]:
     )
 
 
+_BROKERS: Final = frozenset({"amqp", "amqps", "pyamqp", "redis", "rediss"})
+
+
+def broker_url() -> Rule[str]:
+    """Address of Celery's broker; of several, one after another is tried, with ``;`` between."""
+
+    def check(value: str) -> str:
+        from urllib.parse import urlsplit
+
+        for one in value.split(";"):
+            parts = urlsplit(one)
+            if parts.scheme not in _BROKERS:
+                raise ValueError
+            if not parts.hostname:
+                raise ValueError("it names no host")
+            try:
+                _ = parts.port
+            except ValueError:
+                raise ValueError("its port is not a number from 0 to 65535") from None
+        return value
+
+    return text(
+        2048,
+        allowed="an address that starts with amqp://, amqps://, redis:// or rediss://",
+        check=check,
+    )
+
+
 _DATABASES: Final = {
     "sqlite": "pysqlite",
     "postgresql": "psycopg",

@@ -312,6 +312,31 @@ class Failed(Section):
 
 
 @_frozen
+class Celery(Section):
+    """Celery, as the server reaches it to run failed jobs again."""
+
+    broker_url: str | None = _key(
+        None,
+        parse.broker_url(),
+        "Address of the broker. Without it, failed jobs of Celery are not run again.",
+        secret=True,
+    )
+
+
+@_frozen
+class Rq(Section):
+    """RQ, as the server reaches it to run failed jobs again."""
+
+    redis_url: str | None = _key(
+        None,
+        parse.redis_url(),
+        "Address of RQ's Redis, where that is not the state store's. A database that it names "
+        "wins over the one that a job was in.",
+        secret=True,
+    )
+
+
+@_frozen
 class Redact(Section):
     """Removal of secrets from whatever is recorded, where it is recorded."""
 
@@ -565,6 +590,8 @@ class Settings(Section):
     arguments: Arguments = _section(Arguments)
     exceptions: Exceptions = _section(Exceptions)
     failed: Failed = _section(Failed)
+    celery: Celery = _section(Celery)
+    rq: Rq = _section(Rq)
     redact: Redact = _section(Redact)
     otel: Otel = _section(Otel)
     auth: Auth = _section(Auth)

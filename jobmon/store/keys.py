@@ -192,6 +192,40 @@ TABLE: Final = (
         "its holder",
     ),
     Key(
+        "retries:pushing:<token>",
+        "hash",
+        "`<processId>/<jobId>` of a job that a claim is about → `pushing`, or `given up` where "
+        "another has taken it over; `since`, µs",
+        "",
+        "`failed_ttl`; removed with the claim",
+        "retry of failed jobs",
+    ),
+    Key(
+        "retries:claims",
+        "sorted set",
+        "`<token>` of a claim that is not settled",
+        "when it was made, Unix µs",
+        "removed with the claim, or once the server that leads has looked at what is left of it",
+        "retry of failed jobs",
+    ),
+    Key(
+        "retries:open",
+        "sorted set",
+        "`<processId>` of a run all of whose failed jobs are to be run again",
+        "when it was asked for, Unix ms",
+        "removed once it is done; entries older than `failed_ttl` are dropped",
+        "`retry-failed`; the server that leads",
+    ),
+    Key(
+        "retries:of:<processId>",
+        "hash",
+        "such a request: `who`, `requested`, `last`, `after`, `error`, `requested_ms`, "
+        "`finished_ms`",
+        "",
+        "`failed_ttl`",
+        "`retry-failed`; the server that leads",
+    ),
+    Key(
         "jobs:failed",
         "sorted set",
         "`<processId>/<jobId>` of a job that is failed or lost",
@@ -441,6 +475,8 @@ class Keys:
         self.failures = prefix + "failures"
         self.synced = prefix + "synced"
         self.dead_letters = prefix + "dead-letters"
+        self.claims = prefix + "retries:claims"
+        self.retry_requests = prefix + "retries:open"
         self.failed = prefix + "jobs:failed"
         self.job_series = prefix + "series:jobs"
         self.command_series = prefix + "series:commands"
@@ -474,6 +510,14 @@ class Keys:
     def rate(self, kind: str, who: str) -> str:
         """How much a client may ask of the servers."""
         return f"{self.prefix}rate:{kind}:{who}"
+
+    def pushes(self, token: str) -> str:
+        """How far the holder of a claim on failed jobs came."""
+        return f"{self.prefix}retries:pushing:{token}"
+
+    def retry_request(self, process_id: str) -> str:
+        """That all failed jobs of a run be run again."""
+        return f"{self.prefix}retries:of:{process_id}"
 
     def newest_run(self, command: str) -> str:
         """Id of the newest run of a command."""

@@ -11,17 +11,22 @@ import re
 import shutil
 import ssl
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
+import sqlalchemy as sa
 
+from jobmon.history.schema import tables
 from tests import databases
 from tests.conftest import RedisServer
 from tests.filled import filled
 from tests.proxy import Proxy
-from tests.serving import READ, TOKENS, Served
+from tests.retry.failing import failure
+from tests.serving import OPERATE, TOKENS, Recorded, Served, until
 
 pytestmark = pytest.mark.live
 
@@ -30,7 +35,6 @@ _EXAMPLE = re.compile(r"# (.+)\n((?:.+\n?)+)")
 EXAMPLES: dict[str, str] = dict(
     _EXAMPLE.findall(Path(__file__).with_name("examples.sh").read_text())
 )
-CHANGING = {"Retry one failed job"}
 
 
 def certificate(folder: Path) -> ssl.SSLContext:
@@ -51,13 +55,26 @@ def certificate(folder: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason="needs bash, curl and openssl")
-def test_s72_the_documented_curl_lines_work(store: RedisServer, tmp_path: Path) -> None:
+def test_s72_the_documented_curl_lines_work(
+    recorded: Recorded, store: RedisServer, tmp_path: Path
+) -> None:
+    broker = f"{store.url.rsplit('/', 1)[0]}/1"
     with databases.made("sqlite", tmp_path) as one, filled(one) as history:
         run = history.run(jobs=2, failed=1, seconds=1.0)
         history.jobs(1, process_id=run)
         history.jobs(1, "failed", process_id=run)
-        settings = {"AUTH_TOKENS": TOKENS, "ALLOWED_HOSTS": "your.app"}
-        with Served(store.url, DATABASE_URL=history.url, **settings) as server:
+        settings = {
+            "AUTH_TOKENS": TOKENS,
+            "ALLOWED_HOSTS": "your.app",
+            "CELERY_BROKER_URL": broker,
+        }
+        job_id = str(uuid.uuid4())
+        recorded.write(failure(recorded.run(), job_id))
+        with (
+            Served(store.url, DATABASE_URL=history.url, **settings) as server,
+            one.engine() as engine,
+        ):
+            until(lambda: _renamed(engine, job_id))
             way = Proxy(server.url, 80, tls=certificate(tmp_path))
             port = urlsplit(way.url).port
             (tmp_path / ".curlrc").write_text(
@@ -66,8 +83,8 @@ def test_s72_the_documented_curl_lines_work(store: RedisServer, tmp_path: Path) 
                 'noproxy = "*"\nsilent\nshow-error\nfail\nmax-time = 20\n'
             )
             answers: dict[str, Any] = {}
-            for title in EXAMPLES.keys() - CHANGING:
-                line = EXAMPLES[title].replace("<token>", READ).replace("<uuid>", run)
+            for title, example in EXAMPLES.items():
+                line = example.replace("<token>", OPERATE).replace("<uuid>", run)
                 done = subprocess.run(
                     ["bash", "-c", line],
                     env={"HOME": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin"},
@@ -76,12 +93,27 @@ def test_s72_the_documented_curl_lines_work(store: RedisServer, tmp_path: Path) 
                     check=False,
                 )
                 assert done.returncode == 0, done.stderr
-                answers[title] = json.loads(done.stdout)["data"]
+                answers[title] = json.loads(done.stdout)
             way.close()
+    with redis.Redis.from_url(broker) as queues:
+        assert queues.llen("jobs") == 1
+        queues.flushdb()
     assert len(EXAMPLES) == 4
-    assert answers["Dashboard (last 14 days)"]["period"]["days"] == 14
-    runs = answers["Command metrics for a given command"]["metrics"]
+    assert answers["Dashboard (last 14 days)"]["data"]["period"]["days"] == 14
+    runs = answers["Command metrics for a given command"]["data"]["metrics"]
     assert (runs["total"], runs["per_page"]) == (1, 15)
-    jobs = answers["Job metrics filtered by process"]
+    jobs = answers["Job metrics filtered by process"]["data"]
     assert jobs["filters"] == {"process_id": run, "status": "failed"}
     assert (jobs["metrics"]["total"], jobs["statistics"]["total_jobs"]) == (1, 2)
+    assert answers["Retry one failed job"] == {
+        "status": "success",
+        "message": "Job [123] has been pushed back onto the queue.",
+    }
+
+
+def _renamed(engine: sa.Engine, job_id: str) -> bool:
+    """Whether the job is among the failed ones; there its number is 123 from now on."""
+    failed = tables("").failed_jobs
+    with engine.begin() as connection:
+        found = connection.execute(sa.update(failed).where(failed.c.uuid == job_id).values(id=123))
+    return found.rowcount == 1

@@ -61,10 +61,16 @@ def test_s73_the_document_is_served_and_known_again(known: Served, recorded: Rec
     assert known.get("openapi.json").status_code == 401
 
 
-def test_s73_the_document_is_readable_without_a_script(known: Served, recorded: Recorded) -> None:
+def test_s73_s89_the_document_is_readable_without_a_script(
+    known: Served, recorded: Recorded
+) -> None:
     page = known.get("docs", headers=bearer(READ))
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'; style-src 'sha256-" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; style-src 'sha256-" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "no-referrer"
     assert not re.search(r"<script|<link|<img|src=|https?://(?!your\.app)", page.text)
     assert "/api/job-monitor/commands/{processId}/jobs" in page.text
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,11 +13,13 @@ import pytest
 
 from jobmon.server.passwords import keep, written
 from tests.conftest import RedisServer
-from tests.serving import OPERATE, PREFIX, READ, TOKENS, Served, bearer, environment, until
+from tests.serving import OPERATE, PREFIX, READ, TOKENS, Served, bearer, until
 
 pytestmark = pytest.mark.live
 
 LIMITED = {"RATE_LIMITING_ENABLED": "true"}
+RETRY = f"{PREFIX}/jobs/failed/1/retry"
+"""Of no failed job: whoever may ask gets 404."""
 USER = written(keep("ann", "operate", b"correct horse"))
 TRACES = re.compile(
     r"Traceback|\.py\b|line \d|/home|/usr|/tmp|site-packages|SELECT|sqlite|redis://|redis\.|sqlalchemy"
@@ -32,33 +30,6 @@ TRACES = re.compile(
 
 def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
-@contextmanager
-def changing(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, Path]]:
-    """A server with endpoints that change things, and its log."""
-    log = folder / "log"
-    command = [sys.executable, "-m", "uvicorn", "tests.server.changing:app", "--port", "0"]
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*command, "--log-level", "info"],
-            cwd=folder,
-            env=environment(LOGGING_LEVEL="DEBUG", LOGGING_STRUCTURED="true", **settings),
-            stderr=stderr,
-        )
-
-    def url() -> str:
-        assert process.poll() is None, log.read_text()
-        found = re.search(r"running on (http://[\d.:]+)", log.read_text())
-        return found[1] if found else ""
-
-    try:
-        until(lambda: bool(url()), 30)
-        with httpx.Client(base_url=url(), trust_env=False, timeout=20) as client:
-            yield client, log
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -86,12 +57,11 @@ def test_s81_with_any_way_to_authenticate_it_starts(
         assert "no authentication is configured" not in server.logged()
 
 
-def test_s81_unauthenticated_by_choice_nobody_changes_anything(
-    store: RedisServer, tmp_path: Path
-) -> None:
-    with changing(tmp_path, REDIS_URL=store.url, AUTH_ALLOW_UNAUTHENTICATED="true") as (client, _):
-        assert client.get("/things/1").status_code == 200
-        assert client.post("/things/1").status_code == 403
+def test_s81_unauthenticated_by_choice_nobody_changes_anything(store: RedisServer) -> None:
+    with Served(store.url, AUTH_ALLOW_UNAUTHENTICATED="true") as server:
+        assert server.get("commands/running").status_code == 200
+        assert server.client.post(RETRY).status_code == 403
+        assert server.client.delete(f"{PREFIX}/jobs/failed/1").status_code == 403
 
 
 def test_s83_the_61st_request_of_a_burst_waits_whichever_server_it_asks(
@@ -161,51 +131,46 @@ def test_s84_ten_wrong_tokens_from_one_address_and_a_right_one_still_works(
 
 
 def test_s85_a_page_of_another_site_changes_nothing_unless_it_has_a_token(
-    store: RedisServer, tmp_path: Path
+    store: RedisServer,
 ) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    evil = {**form, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-    with changing(tmp_path, REDIS_URL=store.url) as (client, log):
-        own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
-        assert client.post("/things/1", headers=evil, content="a=1").status_code == 403
-        assert client.post("/things/1", headers=own).status_code == 200
-        assert client.post("/things/1").status_code == 200
-        until(lambda: "a page of https://evil.example" in log.read_text())
-    with changing(
-        tmp_path,
-        REDIS_URL=store.url,
-        AUTH_TOKENS=TOKENS,
-        AUTH_BASIC=USER,
-        MIDDLEWARE="api,auth:token,auth:basic",
-    ) as (client, _):
+    evil = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    form = {**evil, "Content-Type": "application/x-www-form-urlencoded"}
+    with Served(store.url) as server:
+        until(lambda: server.client.get("/readyz").status_code == 200)
+        own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+        assert server.client.post(RETRY, headers=form, content="a=1").status_code == 403
+        assert server.client.post(RETRY, headers=own).status_code == 404
+        assert server.client.post(RETRY).status_code == 404
+        until(lambda: "a page of https://evil.example" in server.logged())
+    both = {"AUTH_TOKENS": TOKENS, "AUTH_BASIC": USER, "MIDDLEWARE": "api,auth:token,auth:basic"}
+    with Served(store.url, **both) as server:
+        until(lambda: server.client.get("/readyz").status_code == 200)
         for credentials, status in (
             (basic("ann", "correct horse"), 403),
-            (bearer(OPERATE), 200),
+            (bearer(OPERATE), 404),
             ({}, 401),
         ):
-            answer = client.post("/things/1", headers={**evil, **credentials}, content="a=1")
+            answer = server.client.post(RETRY, headers={**evil, **credentials})
             assert answer.status_code == status
 
 
-def test_s90_a_nasty_name_is_inert_in_the_audit_and_the_log(
-    store: RedisServer, tmp_path: Path
-) -> None:
-    with changing(
-        tmp_path,
-        REDIS_URL=store.url,
-        AUTH_PROXY_HEADER="X-User",
-        AUTH_PROXY_SCOPE="operate",
-        TRUSTED_PROXIES="127.0.0.1",
-        MIDDLEWARE="api,auth:proxy",
-    ) as (client, log):
+def test_s90_a_nasty_name_is_inert_in_the_audit_and_the_log(store: RedisServer) -> None:
+    settings = {
+        "AUTH_PROXY_HEADER": "X-User",
+        "AUTH_PROXY_SCOPE": "operate",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "MIDDLEWARE": "api,auth:proxy",
+        "LOGGING_STRUCTURED": "true",
+    }
+    with Served(store.url, **settings) as server:
         headers = {"X-User": "<script>ann", "X-Request-Id": "nasty-1"}
-        path = "/things/a%0D%0Aforged%1B%5B31m%E2%80%AE"
-        assert client.post(path, headers=headers).status_code == 200
-        until(lambda: log.read_text().count("nasty-1") >= 2)
-        logged = log.read_text()
+        path = f"{PREFIX}/jobs/failed/a%0D%0Aforged%1B%5B31m%E2%80%AE/retry"
+        assert server.client.post(path, headers=headers).status_code == 404
+        until(lambda: server.logged().count("nasty-1") >= 2)
+        logged = server.logged()
     lines = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
     audits = [line for line in lines if line["logger"] == "jobmon.audit"]
-    assert [(line["who"], line["status"]) for line in audits] == [("<script>ann", 200)]
+    assert [(line["who"], line["status"]) for line in audits] == [("<script>ann", 404)]
     assert audits[0]["target"] == "a\\r\\nforged\\x1b[31m\\u202e"
     assert "forged" not in [line[:6] for line in logged.splitlines()]
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", logged)

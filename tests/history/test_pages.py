@@ -404,6 +404,14 @@ class TestPages:
         assert said
         assert not any("OFFSET" in one for one in said)
 
+    def test_rows_that_somebody_deletes_by_hand_fail_no_page(
+        self, engine: Engine, reader: HistoryReader
+    ) -> None:
+        with engine.begin() as connection:
+            connection.execute(OWN.job_metrics.delete())
+        for offset in (0, 3, 50, 119, 120):
+            assert reader.jobs(MIDNIGHT - timedelta(days=30), offset, 7).rows == []
+
     def test_what_is_written_between_two_statements_of_a_page_is_not_seen(
         self, engine: Engine, reader: HistoryReader, history: History
     ) -> None:

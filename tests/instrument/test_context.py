@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -100,3 +101,21 @@ def test_a_thread_belongs_to_the_innermost_of_jobs_that_run_inside_each_other() 
     finally:
         for frame, token in reversed(tokens):
             context.leave(frame, token)
+
+
+@given(by=words, at=moments.filter(bool), stands_for=words, queue=words)
+def test_a_retry_by_a_person_is_told_and_takes_nothing_from_other_headers(
+    by: str, at: float, stands_for: str, queue: str
+) -> None:
+    plain = replace(PLAIN, queue=queue)
+    own = replace(plain, retried_by=by, retried_at=at, stands_for=stands_for)
+    assert JobContext.decode(own.encode()) == own
+    # A worker with an older jobmon reads what comes first, and knows nothing of the rest.
+    assert plain.encode().count("|") == 19
+    assert own.encode().count("|") == 22
+
+
+def test_the_engines_own_next_attempt_still_says_who_asked_last() -> None:
+    own = replace(PLAIN, retried_by="ann", retried_at=1.5)
+    following = context.published_from_here(JOB, "celery", previous=own)
+    assert (following.attempt, following.retried_by) == (2, "ann")

@@ -100,3 +100,14 @@ def test_what_is_too_long_loses_its_exception_first_then_its_arguments() -> None
     found = decoded(text, error, f',"arguments":{{"args":["{"y" * 20_000}"]}}')
     assert found["error"]["class"] == "ValueError"
     assert "arguments" not in found
+
+
+def test_a_record_says_who_asked_for_it_to_be_run_again() -> None:
+    own = execution()
+    assert "retried_by" not in decoded(record.beginning(own, -1.0))
+    own.context.retried_by, own.context.retried_at = 'a "b"', 2.5
+    found = decoded(record.beginning(own, -1.0))
+    assert (found["retried_by"], found["retried_at"]) == ('a "b"', 2.5)
+    assert "retry_of" not in found
+    own.context.stands_for = "job-0"
+    assert decoded(record.beginning(own, -1.0))["retry_of"] == "job-0"

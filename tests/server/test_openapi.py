@@ -61,10 +61,11 @@ def test_no_object_has_members_that_are_not_declared_or_may_be_absent() -> None:
 def test_errors_are_in_the_style_of_their_endpoint() -> None:
     of_style = {Style.SUCCESS: "SuccessError", Style.STATUS: "StatusError"}
     for endpoint in table(prefix=PREFIX):
-        operation = WHOLE.document["paths"][endpoint.path]["get"]
-        schema = operation["responses"]["500"]["content"]["application/json"]["schema"]
         style = Style.STATUS if endpoint.style is Style.BARE else endpoint.style
-        assert schema == {"$ref": f"#/components/schemas/{of_style[style]}"}
+        for method in endpoint.actions:
+            operation = WHOLE.document["paths"][endpoint.path][method.lower()]
+            schema = operation["responses"]["500"]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": f"#/components/schemas/{of_style[style]}"}
 
 
 def test_examples_are_as_their_schemas_say() -> None:

@@ -167,6 +167,8 @@ SECRET_VALUES = {
     "redis.url": f"redis://user:{SECRET}@cache:6379/1?password={SECRET}",
     "redis.password": SECRET,
     "database.url": f"postgresql://user:{SECRET}@db/shop?password={SECRET}",
+    "celery.broker_url": f"amqp://user:{SECRET}@mq/jobs",
+    "rq.redis_url": f"redis://user:{SECRET}@rq:6379/1",
     "auth.tokens": f"grafana:read:sha256:{'ab' * 32}",
     "auth.basic": f"ann:read:scrypt:16384:8:5:{'ab' * 16}:{'ab' * 32}",
 }
