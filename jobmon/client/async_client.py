@@ -11,14 +11,13 @@ import httpx
 
 from jobmon.answers.anomalies import Anomalies, Anomaly
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
-from jobmon.answers.failed import FailedJob
+from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates
 from jobmon.answers.history import CommandMetric, CommandMetrics, Dashboard, JobMetric, JobMetrics
 from jobmon.answers.job import Job
 from jobmon.answers.late import LateJobs
 from jobmon.answers.paginator import Paginator
 from jobmon.answers.queues import Stats
-from jobmon.answers.retries import RetryProgress
 from jobmon.answers.schedules import Schedules
 from jobmon.answers.workers import Worker
 from jobmon.client import operations

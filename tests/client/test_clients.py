@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pytest
 
 from jobmon.answers.commands import Command, FinishedCommand, RunningCommand
-from jobmon.answers.failed import FailedJob
+from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates, Responded
 from jobmon.answers.history import CommandMetric, JobMetric, RecentRun
 from jobmon.answers.job import Attempt, Job
 from jobmon.answers.queues import Queue
-from jobmon.client import NotFound, Unauthorized
+from jobmon.client import Conflict, NotFound, Unauthorized
 from jobmon.model import Outcome
 from jobmon.server.passwords import keep, written
 from tests.client.asking import Asking, Kind
@@ -93,6 +93,24 @@ def test_a_job_with_its_attempts(ask: Asking, past: Past, recorded: Recorded) ->
     assert [(type(one), one.outcome) for one in job.attempts] == [(Attempt, "retried")]
 
 
+def test_a_failed_job_is_run_again_or_deleted(
+    ask: Asking, past: Past, recorded: Recorded, history: Filled
+) -> None:
+    run = history.run("data:broken", jobs=2, failed=2)
+    first, _ = history.jobs(2, "failed", process_id=run)
+    with pytest.raises(Conflict, match=f"Could not retry job .{first}."):
+        ask("retry", first)  # its message was not kept
+    assert ask("delete_failed", first) == f"Job [{first}] has been deleted."
+    with pytest.raises(NotFound, match="It may no longer exist"):
+        ask("delete_failed", first)
+    with pytest.raises(NotFound):
+        ask("retry_progress", run)
+    assert ask("retry_failed", run) == "Retry command dispatched for all failed jobs."
+    progress = ask("retry_progress", run)
+    assert isinstance(progress, RetryProgress)
+    assert progress.requested == 1
+
+
 def test_runs_and_their_jobs(ask: Asking, recorded: Recorded) -> None:
     run, other = recorded.run(), recorded.run("data:other")
     jobs = run.jobs(2, Outcome.COMPLETED)
@@ -161,7 +179,7 @@ def test_unhealthy_and_not_ready_are_answers(kind: Kind, own_redis_server: Redis
         assert len(ask.sent) == 1
         seen = Asking(kind, server.url)("health")
         assert isinstance(seen, HealthStates)
-        assert seen.checks["database"].status == "unhealthy"
+        assert seen.checks.database.status == "unhealthy"
         assert ask("ready") is False
         assert ask("alive") is True
 

@@ -141,7 +141,7 @@ def test_what_is_no_answer_of_the_api_is_unexpected(kind: Kind, answer: Answer) 
 def test_no_answer_at_all_is_unreachable_and_shows_no_password(kind: Kind) -> None:
     with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
-        place = "127.0.0.1:{}".format(taken.getsockname()[1])
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
         ask = Asking(kind, f"http://ann:secret@{place}", retries=0)
         error = raised(Unreachable, lambda: ask("stats"))
     assert error.status is None

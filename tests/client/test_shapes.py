@@ -7,65 +7,43 @@ from typing import Any
 
 import pytest
 
-from jobmon.answers.health import HealthReport, HealthStates
 from jobmon.client import Listing
+from jobmon.model import Outcome
 from tests.client.asking import JSON, Answer, Asking, Kind, answering
-from tests.serving import Recorded, Served
-
-PAGE = {
-    **{"current_page": 1, "data": [], "first_page_url": "u", "from": None, "last_page": 1},
-    **{"last_page_url": "u", "links": [], "next_page_url": None, "path": "u", "per_page": 20},
-    **{"prev_page_url": None, "to": None, "total": 0},
-}
+from tests.conftest import RedisServer
+from tests.serving import Recorded, Served, until
 
 
 def with_more(value: Any) -> Any:
-    """The same with a member more in each object."""
+    """The same with a member more in each object whose members are not users' words."""
     if isinstance(value, dict):
-        return {**{name: with_more(one) for name, one in value.items()}, "newer": {"x": [1]}}
+        known = {
+            n: one if n in ("arguments", "options") else with_more(one) for n, one in value.items()
+        }
+        return {**known, "newer": {"x": [1]}}
     return [with_more(one) for one in value] if isinstance(value, list) else value
 
 
 def test_members_that_it_does_not_know_are_ignored(
-    kind: Kind, known: Served, recorded: Recorded
+    kind: Kind, recorded: Recorded, redis_server: RedisServer
 ) -> None:
-    health = {
-        "status": "healthy",
-        "timestamp": "2025-08-03T12:00:00Z",
-        "checks": {
-            "redis": {"status": "healthy", "response_time": 0.1},
-            "database": {"status": "unhealthy", "message": "Timed out"},
-            "metrics_freshness": {"status": "skipped"},
-        },
-        "sync": None,
-    }
-    states = {name: health[name] for name in ("status", "timestamp")}
-    states["checks"] = {
-        name: {"status": check["status"]}
-        for name, check in health["checks"].items()  # type: ignore[attr-defined]
-    }
-    bodies: dict[str, Any] = {
-        "health": {"success": True, "data": health},
-        "workers": {"success": True, "data": []},
-        "jobs/failed": PAGE,
-        "livez": {"success": True},
-    }
+    run = recorded.run()
+    run.jobs(2, Outcome.FAILED)
 
     def answer(path: str) -> Answer:
-        name = path.removeprefix("/api/job-monitor/").lstrip("/")
-        return 200, JSON, json.dumps(with_more(bodies[name])).encode()
+        found = server.client.get(path)
+        return found.status_code, JSON, json.dumps(with_more(found.json())).encode()
 
-    with answering(answer) as url:
-        ask = Asking(kind, url)
-        report = ask("health")
-        assert isinstance(report, HealthReport)
-        assert report.checks.redis.status == "healthy"
-        assert ask("workers") == []
-        assert ask("failed_jobs").from_ is None
-        assert ask("alive") is True
-        bodies["health"]["data"] = states
-        # Those of a stranger are by name; a name that is new would be no check of this version.
-        assert isinstance(Asking(kind, url)("health"), HealthReport | HealthStates)
+    with Served(redis_server.url) as server, answering(answer) as url:
+        newer, this = Asking(kind, url), Asking(kind, server.url)
+        for method in ("running_commands", "workers", "schedules", "late_jobs", "alive", "ready"):
+            assert newer(method) == this(method), method
+        assert newer("jobs_of_command", run.id).entries == this("jobs_of_command", run.id).entries
+        assert newer("command", run.id).counters == this("command", run.id).counters
+        assert newer("health").checks.database == this("health").checks.database
+        until(lambda: newer("failed_jobs").total == 2)
+        assert newer("failed_jobs").data == this("failed_jobs").data
+        assert newer("dashboard").summary == this("dashboard").summary
 
 
 def test_a_link_to_another_server_is_not_followed(kind: Kind) -> None:
@@ -110,3 +88,23 @@ def test_what_was_done_is_a_sentence(kind: Kind, method: str) -> None:
         assert ask(method, 123) == "Done."
         assert ask.sent[0].method == {"retry": "POST", "delete_failed": "DELETE"}[method]
     assert asked[0].startswith("/api/job-monitor/jobs/failed/123")
+
+
+def test_an_address_may_have_a_path_and_a_slash(kind: Kind) -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        return 200, JSON, b'{"success":true,"data":[]}'
+
+    with answering(answer) as url:
+        for address in (f"{url}/jobmon", f"{url}/jobmon/"):
+            assert Asking(kind, address)("workers") == []
+        assert Asking(kind, f"{url}/jobmon/", prefix="/its/own/")("workers") == []
+        assert Asking(kind, f"{url}/jobmon")("alive") is True
+    assert asked == [
+        "/jobmon/api/job-monitor/workers",
+        "/jobmon/api/job-monitor/workers",
+        "/jobmon/its/own/workers",
+        "/jobmon/livez",
+    ]
