@@ -61,12 +61,21 @@ class SyncHealth(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class States(Answer):
+    """What came of each check."""
+
+    redis: State
+    database: State
+    metrics_freshness: State
+
+
+@dataclass(frozen=True, slots=True)
 class HealthStates(Answer):
     """What a stranger sees, with `health_check.public`."""
 
     status: Literal["healthy", "unhealthy"]
     timestamp: Instant
-    checks: dict[Literal["redis", "database", "metrics_freshness"], State]
+    checks: States
 
 
 @dataclass(frozen=True, slots=True)

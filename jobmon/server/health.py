@@ -18,6 +18,7 @@ from jobmon.answers.health import (
     HealthStates,
     Responded,
     State,
+    States,
     SyncHealth,
     Unhealthy,
 )
@@ -83,11 +84,8 @@ class Health:
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         if principal_of(request.scope).may("read"):
             return Reply(HealthReport(word, now, checks, sync), status=status)
-        redis, database, fresh = (State(check.status) for check in shown)
-        states = HealthStates(
-            word, now, {"redis": redis, "database": database, "metrics_freshness": fresh}
-        )
-        return Reply(states, status=status)
+        states = States(*(State(check.status) for check in shown))
+        return Reply(HealthStates(word, now, states), status=status)
 
     async def redis(self) -> Responded | Unhealthy:
         """What Redis answers to a PING, at most a second old."""
