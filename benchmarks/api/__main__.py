@@ -1,6 +1,7 @@
 """How fast each read endpoint answers, beside Flower, rq-dashboard and a bare route.
 
-``python -m benchmarks.api [--rows N] [--tasks N] [--seconds S] [--rounds N] [--only KIND] [--page]``
+``python -m benchmarks.api [--rows N] [--tasks N] [--seconds S] [--rounds N] [--only KIND]
+[--page]``
 
 The history holds a million jobs in SQLite and in PostgreSQL, Flower its default limit of tasks,
 rq-dashboard as many jobs. Rounds are interleaved and the best of each counts, because the machine
