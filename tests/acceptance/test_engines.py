@@ -45,14 +45,16 @@ PARTS = {
     "jobId": UUID,
     "series": r"\d+",
     "name": "leader|sync",
+    "token": "[0-9a-f]+",
     "kind": "api|failures",
     "who": ".+",
 }
 ELSEWHERE = {
     *("schedulers", "schedulers:beats", "schedules", "schedules:seen", "workers:lost"),
     *("lease:<name>", "totals:sync", "synced", "dead-letters", "rate:<kind>:<who>"),
+    *("retries:pushing:<token>", "retries:claims", "retries:open", "retries:of:<processId>"),
 }
-"""Keys of schedulers, and of a server: its verdicts, limits, and what it copied."""
+"""Keys of schedulers, and of a server: its verdicts, limits, retries, and what it copied."""
 
 
 class Both(NamedTuple):

@@ -71,7 +71,7 @@ def test_s72_the_documented_curl_lines_work(
         job_id = str(uuid.uuid4())
         recorded.write(failure(recorded.run(), job_id))
         with (
-            Served(store.url, DATABASE_URL=history.url, **settings) as server,
+            Served(store.url, "--no-schedule", DATABASE_URL=history.url, **settings) as server,
             one.engine() as engine,
         ):
             until(lambda: _renamed(engine, job_id))

@@ -41,7 +41,7 @@ INDEXED = {
     """,
     "job_metrics": """
         job_id process_id command_name status created_at finished_at,id command_name,finished_at
-        process_id,status
+        process_id,finished_at,id status,finished_at,id
     """,
     "failed_jobs": "uuid failed_at,id queue process_id",
     "anomalies": "anomaly_id process_id,anomaly_type command_name,detected_at severity,detected_at",

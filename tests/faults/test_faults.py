@@ -188,7 +188,7 @@ def test_hosts_show_the_same_with_jobmon_as_without(plan: Plan) -> None:
 
 def test_the_hosts_call_most_functions(plan: Plan) -> None:
     missed = [name for name in judged() if name not in plan.met]
-    assert len(missed) < 0.25 * len(judged()), missed
+    assert len(missed) < 0.3 * len(judged()), missed
 
 
 @pytest.mark.parametrize("kind", ["exception", "after", "base"])
