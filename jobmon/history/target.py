@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -19,8 +19,6 @@ from jobmon.history.totals import Changes, Counted
 from jobmon.store.chunks import chunks
 
 _CHUNK: Final = 500
-_TOGETHER: Final = 100
-"""Rows of one statement, on SQLite, to which that is faster than one after the other."""
 _COPIED_FROM: Final = 50
 """Fewer rows are inserted faster than copied."""
 _ASKED: Final = 500
@@ -46,12 +44,6 @@ class Target:
         self._statement = str(compiled)
         # None: the driver takes values by name.
         self._names: list[str] = compiled.positiontup or []
-        one = f"({', '.join('?' * len(self._names))})"
-        self._together = (
-            self._statement.replace(one, ", ".join([one] * _TOGETHER), 1)
-            if dialect.name == "sqlite"
-            else ""
-        )
         self._bound = [
             (place, process)
             for place, name in enumerate(self._names)
@@ -69,12 +61,8 @@ class Target:
             self._copy(connection, rows)
         elif self._names:
             # What SQLAlchemy does for each row takes longer than the database.
-            for some in chunks(rows, _TOGETHER if self._together else _CHUNK):
-                values = [self._values(row) for row in some]
-                if self._together and len(some) == _TOGETHER:
-                    connection.exec_driver_sql(self._together, (*chain.from_iterable(values),))
-                else:
-                    connection.exec_driver_sql(self._statement, values)
+            for some in chunks(rows, _CHUNK):  # small enough to stay in the processor's cache
+                connection.exec_driver_sql(self._statement, [self._values(row) for row in some])
         else:
             connection.execute(self._upsert, rows)
 
