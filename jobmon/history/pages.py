@@ -25,6 +25,8 @@ _NEAR: Final = 1000
 """Rows that are sooner counted than the sums are asked where to begin."""
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 _OFFSET: Final = sa.bindparam("offset", type_=sa.Integer())
+_STATUS: Final = sa.bindparam("status", type_=sa.String(), literal_execute=True)
+"""Written into the statement: no parameter is known to be in an index of failed jobs alone."""
 _Given: TypeAlias = dict[str, Any]
 """What is asked for, without what is not."""
 
@@ -161,7 +163,10 @@ class Pages(Generic[T]):
         at, own = self._at, self._table.c
         of_time = {"since": at >= sa.bindparam("since"), "until": at < sa.bindparam("until")}
         return [
-            of_time[name] if name in of_time else own[name] == sa.bindparam(name) for name in given
+            of_time[name]
+            if name in of_time
+            else own[name] == (_STATUS if name == "status" else sa.bindparam(name))
+            for name in given
         ]
 
     def _newest(self, given: _Given) -> Select:
@@ -226,7 +231,7 @@ class Pages(Generic[T]):
         conditions = filed(totals, counted, period, *given)
         if "status" not in given:
             return own.begins_at, own.n, conditions
-        is_failed = sa.bindparam("status", type_=sa.String()) == "failed"
+        is_failed = _STATUS == "failed"
         rows = sa.case((is_failed, own.failed), else_=own.n - own.failed)
         return own.begins_at, rows, conditions
 

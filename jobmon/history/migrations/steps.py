@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -41,10 +41,20 @@ def create(table: sa.Table) -> None:
             op.execute(CreateIndex(index))
 
 
-def add_index(table: str, name: str, columns: Sequence[str]) -> None:
-    """Make an index of a table, unless a step that broke off has."""
+def add_index(table: str, name: str, columns: Sequence[str], *, where: str = "") -> None:
+    """Make an index of a table, unless a step that broke off has.
+
+    Args:
+        table: Its name.
+        name: What follows the table's in the index's.
+        columns: Of the index.
+        where: Which rows it is of, all on MySQL; empty: all.
+    """
+    some: dict[str, Any] = {
+        f"{kind}_where": sa.text(where) for kind in ("sqlite", "postgresql") if where
+    }
     if not _has_index(table, f"ix_{table}_{name}"):
-        op.create_index(f"ix_{table}_{name}", table, columns)
+        op.create_index(f"ix_{table}_{name}", table, columns, **some)
 
 
 def drop_index(table: str, name: str) -> None:

@@ -17,11 +17,13 @@ down_revision = "0001"
 _MYSQL: Final[dict[str, Any]] = {"mysql_engine": "InnoDB", "mysql_default_charset": "utf8mb4"}
 _INDEXES: Final = (
     ("command_metrics", "started_at_id", ("started_at", "id")),
-    ("job_metrics", "status_finished_at_id", ("status", "finished_at", "id")),
     ("job_metrics", "command_name_finished_at_id", ("command_name", "finished_at", "id")),
-    ("job_metrics", "command_status", ("command_name", "status", "finished_at", "id")),
     ("job_metrics", "process_id_finished_at_id", ("process_id", "finished_at", "id", "status")),
     ("failed_jobs", "process_id_failed_at_id", ("process_id", "failed_at", "id")),
+)
+_OF_FAILED: Final = (
+    ("job_metrics", "status_finished_at_id", ("status", "finished_at", "id")),
+    ("job_metrics", "command_status", ("command_name", "status", "finished_at", "id")),
 )
 _NO_MORE: Final = (
     ("command_metrics", "command_name"),
@@ -34,7 +36,7 @@ _SUMS: Final = ("n", "failed", "time_us", "memory", "queue_us", "queue_n")
 _KEYS: Final = ("kind", "period", "name", "begins_at")
 _OF_JOBS: Final = ("finished_at", "command_name", "execution_time", "memory_usage", "queue_time")
 _OF_RUNS: Final = ("started_at", "command_name", "total_time", "peak_memory")
-_OF_FAILED: Final = ("failed_at", "queue")
+_OF_FAILURES: Final = ("failed_at", "queue")
 _MOST: Final = 2**45
 
 
@@ -55,10 +57,12 @@ def upgrade() -> None:
     for every in (True, False):
         _fill(totals, "job", jobs, _OF_JOBS, every)
         _fill(totals, "run", runs, _OF_RUNS, every)
-        _fill(totals, "failed", failed, _OF_FAILED, every)
+        _fill(totals, "failed", failed, _OF_FAILURES, every)
     _fill_days(totals)
     for table, name, columns in _INDEXES:
         steps.add_index(prefix + table, name, columns)
+    for table, name, columns in _OF_FAILED:
+        steps.add_index(prefix + table, name, columns, where="status = 'failed'")
     for table, name in _NO_MORE:
         steps.drop_index(prefix + table, name)
 
