@@ -50,6 +50,7 @@ LISTS = {
     "commands/{processId}/jobs": "commands/{process_id}/jobs",
 }
 OTHERS = {
+    "job-metrics, each connection another page": "job-metrics?page={number}",
     "dashboard": "dashboard",
     "dashboard of a command": f"dashboard?command={COMMAND}",
     "stats": "stats",
@@ -111,8 +112,9 @@ def _measured(served: Served, process_id: str, rounds: int, seconds: float) -> l
     loads: dict[str, list[Load]] = {name: [] for name in paths}
     for _ in range(rounds):
         for name, path in paths.items():
-            url = base + path.format(**pages)
-            loads[name].append(under_load(url, connections=CONNECTIONS, seconds=seconds))
+            numbers = range(1, CONNECTIONS + 1) if "{number}" in path else (1,)
+            urls = [base + path.format(**pages, number=number) for number in numbers]
+            loads[name].append(under_load(*urls, connections=CONNECTIONS, seconds=seconds))
     return [Measured(name, best(each), name in LISTS) for name, each in loads.items()]
 
 

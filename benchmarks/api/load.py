@@ -1,7 +1,7 @@
 """Requests over connections that are kept, as fast as the server answers, and how long each took.
 
-Run as a program, so that it has a processor of its own: ``python -m benchmarks.api.load URL
-CONNECTIONS SECONDS [NAME:VALUE]…`` prints a `Load` as JSON.
+Run as a program, so that it has a processor of its own: ``python -m benchmarks.api.load CONNECTIONS
+SECONDS URL…`` prints a `Load` as JSON. Of several URLs each connection asks its own.
 """
 
 from __future__ import annotations
@@ -102,17 +102,21 @@ class _Client(asyncio.Protocol):
         self._transport.close()
 
 
-async def _measured(url: str, connections: int, seconds: float, headers: list[str]) -> Load:
+def _request(url: str) -> bytes:
     parts = urlsplit(url)
-    assert parts.hostname is not None
     path = f"{parts.path}{'?' if parts.query else ''}{parts.query}"
-    lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", *headers, "", ""]
-    request = "\r\n".join(lines).encode()
+    return f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+
+
+async def _measured(connections: int, seconds: float, urls: list[str]) -> Load:
     took: list[tuple[float, float]] = []
     sizes = [0]
-    clients = [_Client(request, took, sizes) for _ in range(connections)]
-    for client in clients:
-        await client.connect(parts.hostname, parts.port)
+    clients: list[_Client] = []
+    for number in range(connections):
+        parts = urlsplit(url := urls[number % len(urls)])
+        assert parts.hostname is not None
+        clients.append(_Client(_request(url), took, sizes))
+        await clients[-1].connect(parts.hostname, parts.port)
     ends = [client.ended for client in clients]
     await asyncio.wait(ends, timeout=_WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
     began = ended = time.perf_counter()
@@ -131,7 +135,7 @@ async def _measured(url: str, connections: int, seconds: float, headers: list[st
         client.close()
     counted = sorted(each for at, each in took if began <= at <= ended)
     if not counted:
-        raise RuntimeError(f"{path}: no answer within {ended - began:.0f} s")
+        raise RuntimeError(f"no answer within {ended - began:.0f} s")
     return Load(
         len(counted) / (ended - began),
         counted[len(counted) // 2],
@@ -141,25 +145,23 @@ async def _measured(url: str, connections: int, seconds: float, headers: list[st
     )
 
 
-def under_load(url: str, *headers: str, connections: int = 8, seconds: float = 3.0) -> Load:
-    """Ask one URL over some connections at once, from another process.
+def under_load(*urls: str, connections: int = 8, seconds: float = 3.0) -> Load:
+    """Ask over some connections at once, from another process; each asks one of the URLs.
 
     Raises:
         RuntimeError: An answer was not 200, or none came.
     """
-    done = subprocess.run(  # noqa: PLW1510 its own words are told
-        [
-            *(sys.executable, "-m", "benchmarks.api.load"),
-            *(url, str(connections), str(seconds), *headers),
-        ],
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.api.load", str(connections), str(seconds), *urls],
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{url}: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(f"{urls[0]}: {done.stderr.strip().splitlines()[-1]}")
     return Load(*json.loads(done.stdout))
 
 
 if __name__ == "__main__":
-    _url, _connections, _seconds, *_headers = sys.argv[1:]
-    print(json.dumps(asyncio.run(_measured(_url, int(_connections), float(_seconds), _headers))))
+    _connections, _seconds, *_urls = sys.argv[1:]
+    print(json.dumps(asyncio.run(_measured(int(_connections), float(_seconds), _urls))))

@@ -29,6 +29,7 @@ from jobmon.server.responses import (
     sentence,
     unavailable,
 )
+from jobmon.server.sharing import Sharing
 from jobmon.server.threads import LONGEST_SECONDS, in_thread
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
@@ -40,6 +41,7 @@ class Dispatch:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._shared = Sharing[Response]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = await self._answer(Request(scope, receive))
@@ -86,9 +88,16 @@ class Dispatch:
         if inspect.iscoroutinefunction(action.handler):
             async with asyncio.timeout(LONGEST_SECONDS):
                 return self._written(action, request, await action.handler(*arguments))
-        return await in_thread(
-            lambda: self._written(action, request, action.handler(*arguments)),
-        )
+
+        async def answer() -> Response:
+            return await in_thread(
+                lambda: self._written(action, request, action.handler(*arguments))
+            )
+
+        if request.method not in _WITHOUT_BODY:
+            return await answer()
+        async with asyncio.timeout(LONGEST_SECONDS):
+            return await self._shared.read(_asked(request), answer)
 
     def _written(self, action: Action, request: Request, given: object) -> Response:
         """The one place where answers become bytes."""
@@ -117,6 +126,17 @@ class Dispatch:
         endpoint = self.endpoint
         message = endpoint.failure if endpoint.style is Style.SUCCESS else ""
         return error(endpoint.style, HTTPStatus.INTERNAL_SERVER_ERROR, message=message)
+
+
+def _asked(request: Request) -> tuple[object, ...]:
+    """All that an answer depends on: who asks, what for, and by which address."""
+    scope, headers = request.scope, request.headers
+    return (
+        principal_of(scope),
+        *(scope["method"], scope["path"], scope["query_string"]),
+        *(scope["scheme"], scope.get("root_path", ""), headers.get("host")),
+        *(headers.get(name) for name in ("accept", "accept-encoding", "if-none-match")),
+    )
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:

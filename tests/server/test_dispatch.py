@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from starlette.requests import Request
@@ -99,3 +102,35 @@ def test_what_is_away_is_told_in_the_style_of_the_endpoint(trouble: Exception) -
         "message": "Failed to do it",
         "error": "Internal server error",
     }
+
+
+def test_of_requests_for_the_same_that_wait_at_once_one_reading_serves_all() -> None:
+    going_on, begun = threading.Event(), threading.Semaphore(0)
+    calls: list[str] = []
+
+    def slow(request: Request) -> dict[str, Any]:
+        calls.append(f"{request.method} {request.url.query}")
+        begun.release()
+        going_on.wait(20)
+        return {}
+
+    endpoint = Endpoint("/slow", Style.SUCCESS, {"GET": action(slow), "POST": action(slow)})
+    app = Application(configured(), [endpoint])
+    found = asyncio.run(_asked(app.app, begun, going_on))
+    assert [one.status_code for one in found] == [200] * 10
+    assert sorted(calls) == ["GET ", "GET ", "GET page=2", "POST ", "POST "]
+
+
+async def _asked(app: Any, begun: threading.Semaphore, going_on: threading.Event) -> list[Any]:
+    """Answers to a request, to six for the same, to another, and to two that change something."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as http:
+        first = asyncio.create_task(http.get("/slow"))
+        await asyncio.to_thread(begun.acquire)
+        paths = ["/slow"] * 6
+        others = [asyncio.create_task(http.get(path)) for path in (*paths, "/slow?page=2")]
+        others += [asyncio.create_task(http.post("/slow")) for _ in range(2)]
+        for _ in range(3):
+            await asyncio.to_thread(begun.acquire)
+        going_on.set()
+        return [*await asyncio.gather(first, *others)]
