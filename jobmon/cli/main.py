@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from jobmon.cli import Exit
-from jobmon.errors import JobmonError, Unavailable
+from jobmon.errors import JobmonError, Unavailable, UsageError
 
 
 class _Command(NamedTuple):
@@ -100,12 +100,10 @@ def _dispatch(given: list[str]) -> int:
         _say(f"jobmon {name} needs {missing}: pip install 'jobmon[{extra}]'")
         return Exit.USAGE
     except JobmonError as error:
-        from jobmon.settings import SettingsError
-
         _say(f"jobmon {name}: {error}")
         if isinstance(error, Unavailable):
             return Exit.UNAVAILABLE
-        return Exit.USAGE if isinstance(error, SettingsError) else Exit.FAILED
+        return Exit.USAGE if isinstance(error, UsageError) else Exit.FAILED
     except Exception as error:
         return _said_by_store(name, error)
 

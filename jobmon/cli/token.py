@@ -13,7 +13,7 @@ from getpass import getpass
 from typing import Final
 
 from jobmon.cli import Exit
-from jobmon.errors import JobmonError
+from jobmon.errors import UsageError
 from jobmon.settings import access
 from jobmon.settings.parse import Scope
 
@@ -25,7 +25,7 @@ _LENGTH: Final = 43
 """Digits of the largest token."""
 
 
-class TokenError(JobmonError):
+class TokenError(UsageError):
     """What was given makes no token and no password."""
 
 

@@ -134,7 +134,7 @@ def _from_store(run: CommandRun, counters: RunCounters | None) -> Command:
         pid=recorded.integer(data, "pid"),
         app=recorded.text(data, "app"),
         release=recorded.text(data, "release"),
-        tags=recorded.texts(data, "tags"),
+        tags=recorded.texts(data, "tags") or [],
         parent_process_id=recorded.text(data, "parent_process_id"),
         parent_job_id=recorded.text(data, "parent_job_id"),
         schedule=recorded.text(data, "schedule"),

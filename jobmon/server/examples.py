@@ -38,7 +38,6 @@ _ENDED: Final = {
 def _page(path: str, row: dict[str, Any], query: str = "") -> dict[str, Any]:
     """A list of one entry."""
     url = f"{_BASE}/{path}?{query}page=1"
-    nowhere = {"url": None, "page": None, "active": False}
     return {
         "current_page": 1,
         "data": [row],
@@ -47,9 +46,9 @@ def _page(path: str, row: dict[str, Any], query: str = "") -> dict[str, Any]:
         "last_page": 1,
         "last_page_url": url,
         "links": [
-            nowhere | {"label": "&laquo; Previous"},
+            {"url": None, "label": "&laquo; Previous", "page": None, "active": False},
             {"url": url, "label": "1", "page": 1, "active": True},
-            nowhere | {"label": "Next &raquo;"},
+            {"url": None, "label": "Next &raquo;", "page": None, "active": False},
         ],
         "next_page_url": None,
         "path": f"{_BASE}/{path}",

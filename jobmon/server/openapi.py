@@ -28,7 +28,8 @@ _VARIABLE: Final = re.compile(r"\{(\w+)\}")
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DESCRIPTION: Final = (
     "Command runs, their Celery and RQ jobs, queues and failures. Three envelopes, each kept by "
-    "its endpoints: `success`, `status`, and none. Times are UTC, durations seconds, memory bytes."
+    "its endpoints: `success`, `status`, and none. Times are UTC, durations seconds, memory bytes. "
+    "`HEAD` is answered wherever `GET` is, with the same headers and no body."
 )
 _TAGS: Final = {
     "Overview": "Everything at a glance.",

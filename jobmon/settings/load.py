@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from jobmon.errors import JobmonError
+from jobmon.errors import UsageError
 from jobmon.settings.schema import (
     CONNECTION_KEYS,
     ENV_PREFIX,
@@ -31,7 +31,7 @@ _LATER_VARIABLES: Final = {variable(name): name for name in LATER_KEYS}
 _already_warned: set[str] = set()
 
 
-class SettingsError(JobmonError):
+class SettingsError(UsageError):
     """The configuration cannot be used: every problem found, one a line."""
 
     def __init__(self, problems: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ from tests.serving import OPERATE, PREFIX, READ, TOKENS, Recorded, Served, beare
 
 pytestmark = pytest.mark.live
 
-REQUESTS = 10_000 if os.environ.get("JOBMON_SOAK") else 500
+REQUESTS = 10_000
 ERROR = 400
 
 
@@ -121,12 +121,14 @@ def _nonsense(chance: random.Random, paths: list[str], host: str) -> bytes:
     def some(longest: int = 12) -> str:
         return "".join(chr(chance.choice(_CHARACTERS)) for _ in range(chance.randrange(longest)))
 
-    known = ["71c4a1d0-5b0f-4f0e-9d57-0f6c3d1a2b4e", "1", "failed", quote(some(), safe="")]
+    known = ["71c4a1d0-5b0f-4f0e-9d57-0f6c3d1a2b4e", "1", "2", "failed", quote(some(), safe="")]
     path = re.sub(r"\{\w+\}", lambda _: chance.choice(known), chance.choice(paths))
     if chance.random() < 0.1:
         path += chance.choice(["/", "//", "/..", "%2e%2e", "%00", f"/{quote(some())}"])
-    names = ["days", "page", "per_page", "command", "process_id", "status", "cursor", some()]
-    values = ["", "0", "1", "-1", "9" * 40, "x", "data:process", "failed", known[0], some(300)]
+    names = ["days", "page", "per_page", "command", "process_id", "status", "cursor"]
+    names += ["severity", some()]
+    values = ["", "0", "1", "-1", "9" * 40, "x", "data:process", "failed", "high"]
+    values += [known[0], some(300)]
     query = "&".join(
         f"{quote(chance.choice(names))}={quote(chance.choice(values))}"
         for _ in range(chance.randrange(4))
