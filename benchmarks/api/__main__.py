@@ -56,6 +56,11 @@ OTHERS = {
     "stats": "stats",
     "health": "health",
     "commands/{processId}": "commands/{process_id}",
+    "jobs/{jobId}": "jobs/{job_id}",
+    "jobs/late": "jobs/late",
+    "anomalies": "anomalies",
+    "schedules": "schedules",
+    "workers": "workers",
 }
 
 
@@ -107,6 +112,7 @@ def _measured(served: Served, process_id: str, rounds: int, seconds: float) -> l
         "last_failed": served.get("jobs/failed").json()["last_page"],
         "middle": served.data("job-metrics")["metrics"]["last_page"] // 2,
         "process_id": process_id,
+        "job_id": served.get(f"commands/{process_id}/jobs").json()["data"][0]["id"],
     }
     paths = {**LISTS, **OTHERS}
     loads: dict[str, list[Load]] = {name: [] for name in paths}
