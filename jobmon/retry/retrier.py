@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from jobmon.errors import JobmonError
 from jobmon.history.schema import tables
 from jobmon.retry import batch
-from jobmon.retry.batch import Batches
+from jobmon.retry.batch import Batch, Batches
 from jobmon.retry.claims import LONGEST_WHO, Claims, Failure
 from jobmon.retry.errors import NoneFailedError, NotFailedError
 from jobmon.retry.pusher import Pusher
@@ -134,29 +134,33 @@ class Retrier:
             DatabaseUnavailable: They cannot be counted.
             redis.RedisError: It was not asked for.
         """
-        counts = self._claims.count(process_id)
-        if not counts.untried:
-            raise NoneFailedError
-        self._requests.add(process_id, who[:LONGEST_WHO], counts.untried, counts.last)
+        is_asked = False
+        while not is_asked:
+            request = self._requests.of(process_id)
+            since = request.last if request is not None and request.finished_at is None else 0
+            counts = self._claims.count(process_id, since)
+            if not counts.tried + counts.untried:
+                raise NoneFailedError
+            is_asked = self._requests.add(
+                process_id, who[:LONGEST_WHO], counts.untried, counts.last, since=since
+            )
         return self.progress(process_id) or BulkRetry(counts.untried, 0, 0, counts.untried)
 
     def progress(self, process_id: str) -> BulkRetry | None:
         """How far what :meth:`retry_run` asked for is; None: nobody has asked lately.
 
         Raises:
-            DatabaseUnavailable: What is left cannot be counted.
             redis.RedisError: The store cannot be asked.
         """
         request = self._requests.of(process_id)
         if request is None:
             return None
-        left = self._claims.count(process_id, request.after, request.last)
-        is_done = request.finished_at is not None
+        left = max(0, request.requested - request.pushed - request.refused)
         return BulkRetry(
             request.requested,
-            max(0, request.requested - left.tried - left.untried),
-            left.tried + left.untried if is_done else left.tried,
-            0 if is_done else left.untried,
+            request.pushed,
+            request.refused,
+            left if request.finished_at is None else 0,
             request.requested_at,
             request.finished_at,
             request.error,
@@ -234,18 +238,23 @@ class Retrier:
         with self._pusher() as pusher:
             while not self._stop.is_set():
                 page = self._claims.page(request.process_id, after, request.last, batch.MOST)
-                broken_off = None
+                done = Batch(request.last, 0, [], None)
                 if page:
                     done = self._batches.push(pusher, page, request.who, force=False)
-                    after, broken_off = done.up_to, done.broken_off
-                    for reason in (*done.refusals, broken_off):
-                        error = str(reason) if reason is not None else error
+                after = done.up_to
+                for reason in (*done.refusals, done.broken_off):
+                    error = str(reason) if reason is not None else error
                 known = self._requests.note(
-                    token, request.process_id, after=after, error=error, finished=not page
+                    token,
+                    request.process_id,
+                    after=after,
+                    error=error,
+                    pushed=done.pushed,
+                    refused=len(done.refusals),
                 )
                 if not known:
                     return False
-                if not page or broken_off is not None:
+                if after >= request.last or done.broken_off is not None:
                     return True
         return False
 

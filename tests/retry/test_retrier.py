@@ -252,6 +252,53 @@ def test_asked_for_twice_each_is_pushed_once(failing: Failing) -> None:
     assert len({one["headers"]["id"] for one in failing.queue()}) == len(failing.queue()) == 7
 
 
+def test_asked_for_again_while_it_is_open_what_failed_since_is_added(failing: Failing) -> None:
+    run = failing.run()
+    failing.fail(run, 1, message=lambda *_: b"")
+    failing.fail(run, 101)
+    retrier = failing.retrier()
+    retrier.retry_run(run.id, "ann")
+    failing.fail(run, 2)
+    assert retrier.retry_run(run.id, "ben").requested == 104
+    assert retrier.retry_run(run.id, "ben").requested == 104
+    retrier.work(leading(failing))
+    done = retrier.progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (104, 103, 1, 0)
+
+
+def test_what_was_pushed_and_refused_is_counted_whatever_becomes_of_the_rows(
+    failing: Failing,
+) -> None:
+    run = failing.run()
+    failing.fail(run, 1, message=lambda *_: b"")
+    failing.fail(run, 3)
+    retrier = failing.retrier()
+    retrier.retry_run(run.id, "ann")
+    retrier.work(leading(failing))
+    (refused,) = failing.rows()
+    retrier.delete(str(refused["id"]))
+    done = retrier.progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (4, 3, 1, 0)
+
+
+def test_a_row_that_is_tried_again_is_not_counted_twice(failing: Failing) -> None:
+    run = failing.run()
+    failing.fail(run, 2)
+    failing.fail(run, 1, message=lambda *_: b"")
+    away = load(
+        {"redis.url": failing.server.url, "celery.broker_url": "redis://127.0.0.1:1/0"}, environ={}
+    )
+    token = leading(failing)
+    failing.retrier().retry_run(run.id, "ann")
+    Retrier(failing.client, failing.engine, away).work(token)
+    failing.retrier().work(token)
+    done = failing.retrier().progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (3, 2, 1, 0)
+
+
 def test_whoever_leads_no_more_takes_no_further_batch(failing: Failing) -> None:
     run = failing.run()
     failing.fail(run, 150)
