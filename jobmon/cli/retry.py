@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Push them, without a server.
 
     Returns:
-        0; 1 when one was refused; 2 when it is not said which; 69 when any queue is away; 130 or 143
-        after a signal, once the current job is pushed.
+        0; 1 when one was refused; 2 when it is not said which; 69 when any queue is away; 130 or
+        143 after a signal, once the current job is pushed.
     """
     if sum((bool(args.ids), args.all, args.run is not None)) != 1:
         _say("jobmon retry: say which: ID…, --run UUID or --all\nSee: jobmon retry --help")

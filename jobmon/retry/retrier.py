@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jobmon.errors import JobmonError
 from jobmon.history.schema import tables
 from jobmon.retry import batch
 from jobmon.retry.batch import Batch, Batches
 from jobmon.retry.claims import LONGEST_WHO, Claims, Failure
 from jobmon.retry.errors import NoneFailedError, NotFailedError
-from jobmon.retry.pusher import Pusher
+from jobmon.retry.pusher import Pusher, is_configured, no_broker
 from jobmon.store.retry_requests import RetryRequest, RetryRequests
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 CLAIM_SECONDS: Final = 60.0
 """For which a claim holds: longer than all waits of a batch together."""
 _RECOVER_EVERY_SECONDS: Final = 30.0
-
-_log: Final = logging.getLogger("jobmon.retry")
 
 
 class BulkRetry(NamedTuple):
@@ -113,17 +109,17 @@ class Retrier:
 
         Raises:
             NotFailedError: There is none, or somebody is just running it again.
+            QueueUnavailable: RQ cannot be asked; it stays.
             DatabaseUnavailable: It stays.
             redis.RedisError: The store cannot be asked; it stays.
         """
         failure = self._claims.find(given)
-        if failure is None or self._batches.is_held(failure) or not self._claims.remove([failure]):
+        if failure is None or self._batches.is_held(failure):
             raise NotFailedError(given, "delete")
-        try:
-            with self._pusher() as pusher:
-                pusher.forget(failure)
-        except JobmonError as error:
-            _log.warning("RQ keeps a failed job that was deleted here: %s", type(error).__name__)
+        with self._pusher() as pusher:
+            pusher.forget(failure)
+        if not self._claims.remove([failure]):
+            raise NotFailedError(given, "delete")
         return failure
 
     def retry_run(self, process_id: str, who: str) -> BulkRetry:
@@ -131,9 +127,15 @@ class Retrier:
 
         Raises:
             NoneFailedError: It has none.
+            NotConfiguredError: Where the queue of any of them is has not been said.
             DatabaseUnavailable: They cannot be counted.
             redis.RedisError: It was not asked for.
         """
+        engines = self._claims.engines(process_id)
+        if not engines:
+            raise NoneFailedError
+        if not any(is_configured(engine, self._settings) for engine in engines):
+            raise no_broker(str(max(engines.values())))
         is_asked = False
         while not is_asked:
             request = self._requests.of(process_id)

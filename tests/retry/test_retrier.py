@@ -217,6 +217,34 @@ def test_deleting_takes_the_row_alone(failing_anywhere: Failing) -> None:
         failing.retrier().delete(job_id)
 
 
+def test_while_rq_is_away_its_job_is_not_deleted_and_one_of_celery_is(failing: Failing) -> None:
+    run = failing.run()
+    (of_rq,) = failing.fail(run, engine="rq")
+    (of_celery,) = failing.fail(run)
+    given = {"redis.url": failing.server.url, "rq.redis_url": "redis://127.0.0.1:1"}
+    retrier = Retrier(failing.client, failing.engine, load(given, environ={}))
+    retrier.delete(of_celery)
+    with pytest.raises(QueueUnavailable) as raised:
+        retrier.delete(of_rq)
+    assert str(raised.value) == f"Could not delete job [{of_rq}]. The queue is unavailable."
+    assert [row["uuid"] for row in failing.rows()] == [of_rq]
+
+
+def test_a_run_none_of_whose_jobs_has_a_queue_that_is_known_is_refused(
+    failing_anywhere: Failing,
+) -> None:
+    failing = failing_anywhere
+    run = failing.run()
+    failing.fail(run, 2)
+    settings = load({"redis.url": failing.server.url}, environ={})
+    retrier = Retrier(failing.client, failing.engine, settings)
+    with pytest.raises(NotConfiguredError, match=r"set celery\.broker_url\.$"):
+        retrier.retry_run(run.id, "ann")
+    assert retrier.progress(run.id) is None
+    failing.fail(run, engine="rq")
+    assert retrier.retry_run(run.id, "ann").requested == 3
+
+
 def test_all_of_a_run_are_pushed_once_by_whoever_leads(failing_anywhere: Failing) -> None:
     failing = failing_anywhere
     run, other = failing.run(), failing.run()
