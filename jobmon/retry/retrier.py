@@ -136,17 +136,16 @@ class Retrier:
             raise NoneFailedError
         if not any(is_configured(engine, self._settings) for engine in engines):
             raise no_broker(str(max(engines.values())))
-        is_asked = False
-        while not is_asked:
+        while True:
             request = self._requests.of(process_id)
             since = request.last if request is not None and request.finished_at is None else 0
             counts = self._claims.count(process_id, since)
             if not counts.tried + counts.untried:
                 raise NoneFailedError
-            is_asked = self._requests.add(
-                process_id, who[:LONGEST_WHO], counts.untried, counts.last, since=since
-            )
-        return self.progress(process_id) or BulkRetry(counts.untried, 0, 0, counts.untried)
+            many, last = counts.untried, counts.last
+            if self._requests.add(process_id, who[:LONGEST_WHO], many, last, since=since):
+                break
+        return self.progress(process_id) or BulkRetry(many, 0, 0, many)
 
     def progress(self, process_id: str) -> BulkRetry | None:
         """How far what :meth:`retry_run` asked for is; None: nobody has asked lately.
