@@ -196,6 +196,7 @@ def _retries(base: str, sources: Sources) -> list[Endpoint]:
                     "operate",
                     summary="Run all failed jobs of a run again",
                     answer=Message,
+                    errors=(HTTPStatus.CONFLICT,),
                     cost=5,
                 ),
             },
