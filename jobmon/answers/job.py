@@ -103,4 +103,4 @@ class Job(Answer):
     failed_job_id: int | None
     """Its `id` in `jobs/failed`, while it is there."""
     can_be_retried: bool
-    """Whether it is among the failed jobs."""
+    """Whether it is among the failed jobs, with what is pushed and where to."""

@@ -20,7 +20,7 @@ from jobmon.history import database, migrate
 from jobmon.history.schema import tables
 from jobmon.inert import inert
 from jobmon.retry.claims import Claims, FailedJob
-from jobmon.retry.errors import NotFailedError
+from jobmon.retry.errors import NotFailedError, QueueUnavailable
 from jobmon.retry.retrier import Retrier
 from jobmon.store import connection
 
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Show them, newest first, or delete some.
 
     Returns:
-        0; 1 when one to be deleted was not there; 2 for words that are none of ours.
+        0; 1 when one to be deleted was not there; 2 for words that are none of ours; 69 when RQ is
+        away.
     """
     verb, *ids = args.words or [""]
     if verb not in ("", "delete") or (verb and not ids):
@@ -80,9 +81,10 @@ def _delete(retrier: Retrier, ids: Sequence[str]) -> int:
     for given in ids:
         try:
             retrier.delete(given)
-        except NotFailedError as error:
+        except (NotFailedError, QueueUnavailable) as error:
             _say(inert(error, 1000))
-            code = Exit.FAILED
+            is_away = isinstance(error, QueueUnavailable)
+            code = max(code, Exit.UNAVAILABLE if is_away else Exit.FAILED)
         else:
             print(f"Job [{inert(given)}] has been deleted.")
     return code

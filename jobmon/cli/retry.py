@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Push them, without a server.
 
     Returns:
-        0; 1 when one was refused; 2 when it is not said which; 69 when a queue is away; 130 or 143
-        after a signal, once the current job is pushed.
+        0; 1 when one was refused; 2 when it is not said which; 69 when any queue is away; 130 or
+        143 after a signal, once the current job is pushed.
     """
     if sum((bool(args.ids), args.all, args.run is not None)) != 1:
         _say("jobmon retry: say which: ID…, --run UUID or --all\nSee: jobmon retry --help")
@@ -81,7 +81,7 @@ def _some(retrier: Retrier, ids: list[str], stopped: Stopped, *, force: bool) ->
             raise
         except JobmonError as error:
             _say(inert(error, 1000))
-            code = Exit.UNAVAILABLE if isinstance(error, Unavailable) else Exit.FAILED
+            code = max(code, Exit.UNAVAILABLE if isinstance(error, Unavailable) else Exit.FAILED)
         else:
             print(f"Job [{inert(given)}] has been pushed back onto the queue.")
     return code

@@ -26,6 +26,18 @@ class FailedRow(NamedTuple):
     trace_id: str | None
 
 
+class FailedDetail(NamedTuple):
+    """What is asked about one of them."""
+
+    id: int
+    uuid: str
+    process_id: str
+    connection: str
+    payload: str
+    has_message: bool
+    """Whether what its broker had is kept."""
+
+
 class RunRow(NamedTuple):
     """A command run."""
 

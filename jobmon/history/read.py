@@ -14,6 +14,7 @@ from jobmon.history import database
 from jobmon.history.found import (
     AnomalyRow,
     AttemptRow,
+    FailedDetail,
     FailedRow,
     JobDetail,
     JobRow,
@@ -106,17 +107,20 @@ class HistoryReader:
         """A page of those that are failed now, the newest failure first."""
         return self._page(self._failed, {"process_id": process_id}, offset, limit)
 
-    def failed_job(self, given: str) -> FailedRow | None:
+    def failed_job(self, given: str) -> FailedDetail | None:
         """The failed job of that number, else the newest failure of that engine's id."""
         own = self._tables.failed_jobs.c
-        rows = select(*(own[name] for name in FailedRow._fields))
+        rows = select(
+            *(own.id, own.uuid, own.process_id, own.connection, own.payload),
+            own.message.is_not(None),
+        )
         rows = rows.order_by(own.failed_at.desc(), own.id.desc()).limit(1)
         with self._asking() as connection:
             found = None
             if given.isascii() and given.isdigit() and int(given) <= _HIGHEST_ID:
                 found = connection.execute(rows.where(own.id == int(given))).first()
             found = found or connection.execute(rows.where(own.uuid == given)).first()
-        return None if found is None else FailedRow(*found)
+        return None if found is None else FailedDetail(*found[:-1], has_message=bool(found[-1]))
 
     def runs(self, command: str | None, since: datetime, offset: int, limit: int) -> Page[RunRow]:
         """A page of the runs that began since then, the newest first."""

@@ -46,7 +46,7 @@ class Batch(NamedTuple):
     """The last row that was tried."""
     pushed: int
     refusals: list[JobmonError]
-    """Of each job that was not pushed, why."""
+    """Of each job up to there that was not pushed, why."""
     broken_off: QueueUnavailable | None
     """Why the rest was not tried."""
 
@@ -57,7 +57,8 @@ class _Ends:
 
     released: list[Failure]
     """Not pushed."""
-    refusals: list[JobmonError]
+    refusals: dict[int, JobmonError]
+    """By rows."""
     removed: list[Failure] = field(default_factory=list[Failure])
     """Pushed, or failed no more."""
     open: list[Failure] = field(default_factory=list[Failure])
@@ -105,13 +106,15 @@ class Batches:
             redis.RedisError: The store went away; those before were pushed.
         """
         free, refusals, broken_off = self._free(pusher, page, force=force)
-        up_to = page[0].id - 1 if broken_off else page[-1].id
+        if broken_off is not None:
+            return Batch(page[0].id - 1, 0, [], broken_off)
+        up_to = page[-1].id
         if not free:
-            return Batch(up_to, 0, refusals, broken_off)
+            return Batch(up_to, 0, list(refusals.values()), None)
         claim = self._announced(who)
         claimed = self._claims.claim(free, claim)
         mine = {one.id for one in claimed}
-        refusals += [NotFailedError(one.given) for one in free if one.id not in mine]
+        refusals |= {one.id: NotFailedError(one.given) for one in free if one.id not in mine}
         ends = _Ends(released=list(claimed), refusals=refusals)
         began = time.monotonic()
         try:
@@ -128,7 +131,8 @@ class Batches:
             is_settled = self._settle(ends)
         if is_settled:
             self._pushes.close(claim.token)
-        return Batch(up_to, ends.pushed, refusals, broken_off)
+        tried = [reason for row, reason in sorted(refusals.items()) if row <= up_to]
+        return Batch(up_to, ends.pushed, tried, broken_off)
 
     def is_held(self, failure: Failure) -> bool:
         """Whether somebody has the job in hand.
@@ -174,10 +178,10 @@ class Batches:
 
     def _free(
         self, pusher: Pusher, page: Sequence[Failure], *, force: bool
-    ) -> tuple[list[Failure], list[JobmonError], QueueUnavailable | None]:
-        """Those that may be claimed, why others may not, and why the rest was not looked at."""
+    ) -> tuple[list[Failure], dict[int, JobmonError], QueueUnavailable | None]:
+        """Those that may be claimed, why other rows may not, why the rest was not looked at."""
         free: list[Failure] = []
-        refusals: list[JobmonError] = []
+        refusals: dict[int, JobmonError] = {}
         for failure in page:
             try:
                 pusher.check(failure)
@@ -186,7 +190,7 @@ class Batches:
             except QueueUnavailable as reason:
                 return [], refusals, reason
             except _REFUSED as reason:
-                refusals.append(reason)
+                refusals[failure.id] = reason
         return free, refusals, None
 
     def _ask(self, pusher: Pusher, failure: Failure, *, force: bool) -> None:
@@ -235,17 +239,17 @@ def _push(pusher: Pusher, failure: Failure, claim: Claim, ends: _Ends) -> None:
     try:
         pusher.push(failure, claim)
     except PerhapsPushedError as reason:  # claimed it stays, until it is known
-        ends.refusals.append(reason)
+        ends.refusals[failure.id] = reason
         return
     except NotFailedError as reason:
-        ends.refusals.append(reason)
+        ends.refusals[failure.id] = reason
         ends.removed.append(failure)
     except (QueueUnavailable, redis.RedisError):
         ends.open.remove(failure)
         ends.released.append(failure)
         raise
     except _REFUSED as reason:
-        ends.refusals.append(reason)
+        ends.refusals[failure.id] = reason
         ends.released.append(failure)
     else:
         ends.pushed += 1

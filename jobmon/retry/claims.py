@@ -183,6 +183,21 @@ class Claims:
             done, many, highest = connection.execute(statement).one()
         return Counts(int(done), many - int(done), highest)
 
+    def engines(self, process_id: str) -> dict[str, int]:
+        """Those of a run's failed jobs, each with its newest row.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        columns = self._table.c
+        statement = (
+            sa.select(columns.connection, sa.func.max(columns.id))
+            .where(columns.process_id == process_id)
+            .group_by(columns.connection)
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(statement)}
+
     def older_than(self, moment: datetime, after: int, limit: int) -> list[Failure]:
         """Rows after one that were claimed before a moment.
 

@@ -44,7 +44,7 @@ class PerhapsPushedError(JobmonError):
 
 
 class QueueUnavailable(Unavailable):
-    """Nothing was pushed: the broker does not answer or refuses, or the queue is gone."""
+    """Nothing was changed: the broker does not answer or refuses, or the queue is gone."""
 
-    def __init__(self, given: str) -> None:
-        super().__init__(f"Could not retry job [{given}]. The queue is unavailable.")
+    def __init__(self, given: str, verb: str = "retry") -> None:
+        super().__init__(f"Could not {verb} job [{given}]. The queue is unavailable.")

@@ -38,6 +38,7 @@ from jobmon.retry.errors import (
     MessageMissingError,
     NotConfiguredError,
     NotFailedError,
+    QueueUnavailable,
 )
 from jobmon.retry.message import CeleryMessage, Message, RqMessage, UnusableError
 from jobmon.retry.rq import ENGINE as RQ
@@ -60,6 +61,18 @@ _REPORT_SECONDS: Final = 1.0
 _FAILED: Final = (Status.FAILED, Status.LOST)
 
 _log: Final = logging.getLogger("jobmon.retry")
+
+
+def is_configured(engine: str, settings: Settings) -> bool:
+    """Whether it is known where an engine's queues are; RQ's are in the store's Redis at least."""
+    return engine == RQ or settings.celery.broker_url is not None
+
+
+def no_broker(given: str) -> NotConfiguredError:
+    """Why a job of Celery is refused where that is not known."""
+    return NotConfiguredError(
+        given, "celery.broker_url", "Where Celery's broker is has not been set"
+    )
 
 
 class Verdict(Enum):
@@ -184,10 +197,12 @@ class Pusher:
         """
         try:
             found = self._message(failure)
+            if isinstance(found, RqMessage):
+                self._rq.forget(found, failure.given)
         except MessageMissingError:
             return
-        if isinstance(found, RqMessage):
-            self._rq.forget(found, failure.given)
+        except QueueUnavailable as error:
+            raise QueueUnavailable(failure.given, "delete") from error
 
     def _message(self, failure: Failure) -> Message:
         try:
@@ -208,9 +223,7 @@ class Pusher:
         if isinstance(found, RqMessage):
             return self._rq
         if self._celery is None:
-            raise NotConfiguredError(
-                failure.given, "celery.broker_url", "Where Celery's broker is has not been set"
-            )
+            raise no_broker(failure.given)
         return self._celery
 
     def _next(self, failure: Failure, claim: Claim) -> _Next:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jobmon.errors import JobmonError
 from jobmon.history.schema import tables
 from jobmon.retry import batch
-from jobmon.retry.batch import Batches
+from jobmon.retry.batch import Batch, Batches
 from jobmon.retry.claims import LONGEST_WHO, Claims, Failure
 from jobmon.retry.errors import NoneFailedError, NotFailedError
-from jobmon.retry.pusher import Pusher
+from jobmon.retry.pusher import Pusher, is_configured, no_broker
 from jobmon.store.retry_requests import RetryRequest, RetryRequests
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 CLAIM_SECONDS: Final = 60.0
 """For which a claim holds: longer than all waits of a batch together."""
 _RECOVER_EVERY_SECONDS: Final = 30.0
-
-_log: Final = logging.getLogger("jobmon.retry")
 
 
 class BulkRetry(NamedTuple):
@@ -113,17 +109,17 @@ class Retrier:
 
         Raises:
             NotFailedError: There is none, or somebody is just running it again.
+            QueueUnavailable: RQ cannot be asked; it stays.
             DatabaseUnavailable: It stays.
             redis.RedisError: The store cannot be asked; it stays.
         """
         failure = self._claims.find(given)
-        if failure is None or self._batches.is_held(failure) or not self._claims.remove([failure]):
+        if failure is None or self._batches.is_held(failure):
             raise NotFailedError(given, "delete")
-        try:
-            with self._pusher() as pusher:
-                pusher.forget(failure)
-        except JobmonError as error:
-            _log.warning("RQ keeps a failed job that was deleted here: %s", type(error).__name__)
+        with self._pusher() as pusher:
+            pusher.forget(failure)
+        if not self._claims.remove([failure]):
+            raise NotFailedError(given, "delete")
         return failure
 
     def retry_run(self, process_id: str, who: str) -> BulkRetry:
@@ -131,32 +127,43 @@ class Retrier:
 
         Raises:
             NoneFailedError: It has none.
+            NotConfiguredError: Where the queue of any of them is has not been said.
             DatabaseUnavailable: They cannot be counted.
             redis.RedisError: It was not asked for.
         """
-        counts = self._claims.count(process_id)
-        if not counts.untried:
+        engines = self._claims.engines(process_id)
+        if not engines:
             raise NoneFailedError
-        self._requests.add(process_id, who[:LONGEST_WHO], counts.untried, counts.last)
-        return self.progress(process_id) or BulkRetry(counts.untried, 0, 0, counts.untried)
+        if not any(is_configured(engine, self._settings) for engine in engines):
+            raise no_broker(str(max(engines.values())))
+        while True:
+            request = self._requests.of(process_id)
+            since = request.last if request is not None and request.finished_at is None else 0
+            counts = self._claims.count(process_id, since)
+            if not counts.tried + counts.untried:
+                raise NoneFailedError
+            many, last = counts.untried, counts.last
+            if self._requests.add(process_id, who[:LONGEST_WHO], many, last, since=since):
+                break
+        return self.progress(process_id) or BulkRetry(many, 0, 0, many)
 
     def progress(self, process_id: str) -> BulkRetry | None:
         """How far what :meth:`retry_run` asked for is; None: nobody has asked lately.
 
         Raises:
-            DatabaseUnavailable: What is left cannot be counted.
             redis.RedisError: The store cannot be asked.
         """
         request = self._requests.of(process_id)
         if request is None:
             return None
-        left = self._claims.count(process_id, request.after, request.last)
-        is_done = request.finished_at is not None
+        left = max(0, request.requested - request.pushed - request.refused)
+        is_finished = request.finished_at is not None
         return BulkRetry(
             request.requested,
-            max(0, request.requested - left.tried - left.untried),
-            left.tried + left.untried if is_done else left.tried,
-            0 if is_done else left.untried,
+            # What a leader had pushed and not counted when it died is counted at the end.
+            request.pushed + left if is_finished else request.pushed,
+            request.refused,
+            0 if is_finished else left,
             request.requested_at,
             request.finished_at,
             request.error,
@@ -234,18 +241,23 @@ class Retrier:
         with self._pusher() as pusher:
             while not self._stop.is_set():
                 page = self._claims.page(request.process_id, after, request.last, batch.MOST)
-                broken_off = None
+                done = Batch(request.last, 0, [], None)
                 if page:
                     done = self._batches.push(pusher, page, request.who, force=False)
-                    after, broken_off = done.up_to, done.broken_off
-                    for reason in (*done.refusals, broken_off):
-                        error = str(reason) if reason is not None else error
+                after = done.up_to
+                for reason in (*done.refusals, done.broken_off):
+                    error = str(reason) if reason is not None else error
                 known = self._requests.note(
-                    token, request.process_id, after=after, error=error, finished=not page
+                    token,
+                    request.process_id,
+                    after=after,
+                    error=error,
+                    pushed=done.pushed,
+                    refused=len(done.refusals),
                 )
                 if not known:
                     return False
-                if not page or broken_off is not None:
+                if after >= request.last or done.broken_off is not None:
                     return True
         return False
 

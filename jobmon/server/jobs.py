@@ -9,13 +9,16 @@ from starlette.requests import Request
 
 from jobmon.answers.job import Attempt, Failure, Frame, Job
 from jobmon.errors import Unavailable
-from jobmon.history.found import AttemptRow, FailedRow, JobDetail
+from jobmon.history.found import AttemptRow, FailedDetail, JobDetail
 from jobmon.history.read import HistoryReader
+from jobmon.retry.pusher import is_configured
+from jobmon.retry.rq import ENGINE as RQ
 from jobmon.server import recorded
 from jobmon.server.migration import Migration
 from jobmon.server.query import UUID, Query, parameter
 from jobmon.server.recorded import Recorded
 from jobmon.server.responses import instant
+from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 
 
@@ -31,10 +34,13 @@ class JobQuery(Query):
 class Jobs:
     """Handler of ``jobs/{jobId}``."""
 
-    def __init__(self, reader: Reader, history: HistoryReader, migration: Migration) -> None:
+    def __init__(
+        self, reader: Reader, history: HistoryReader, migration: Migration, settings: Settings
+    ) -> None:
         self._reader = reader
         self._history = history
         self._migration = migration
+        self._settings = settings
 
     def one(self, request: Request, query: JobQuery) -> Job | None:
         """The job with its earlier attempts; None: nobody knows it.
@@ -45,7 +51,7 @@ class Jobs:
         job_id: str = request.path_params["jobId"]
         away: Unavailable | None = None
         row: JobDetail | None = None
-        failed: FailedRow | None = None
+        failed: FailedDetail | None = None
         try:
             self._migration.require()
             row = self._history.job(job_id, query.process_id)
@@ -60,18 +66,27 @@ class Jobs:
             process_id = known.process_id if known else self._reader.process_of(job_id)
         if failed is not None and failed.process_id != process_id:
             failed = None
+        can_be_retried = failed is not None and self._can_be_retried(failed)
         record = self._reader.job(process_id, job_id) if process_id is not None else None
         data = recorded.decoded(record)
         if process_id is not None and data is not None:
             earlier = map(recorded.decoded, self._reader.attempts(process_id, job_id))
             attempts = [_attempt(one) for one in earlier if one is not None]
-            return _from_store(process_id, job_id, data, attempts, failed)
+            return _from_store(
+                process_id, job_id, data, attempts, failed, can_be_retried=can_be_retried
+            )
         if away is not None:
             raise away
         if row is None:
             return None
         rows = self._history.attempts(row.process_id, job_id)
-        return _from_history(row, [_attempt_row(one) for one in rows], failed)
+        return _from_history(
+            row, [_attempt_row(one) for one in rows], failed, can_be_retried=can_be_retried
+        )
+
+    def _can_be_retried(self, failed: FailedDetail) -> bool:
+        engine = failed.connection
+        return (failed.has_message or engine == RQ) and is_configured(engine, self._settings)
 
 
 def _from_store(
@@ -79,7 +94,9 @@ def _from_store(
     job_id: str,
     data: dict[str, Any],
     attempts: list[Attempt],
-    failed: FailedRow | None,
+    failed: FailedDetail | None,
+    *,
+    can_be_retried: bool,
 ) -> Job:
     return Job(
         job_id=job_id,
@@ -116,11 +133,17 @@ def _from_store(
         exception=_failure(data),
         attempts=attempts,
         failed_job_id=None if failed is None else failed.id,
-        can_be_retried=failed is not None,
+        can_be_retried=can_be_retried,
     )
 
 
-def _from_history(row: JobDetail, attempts: list[Attempt], failed: FailedRow | None) -> Job:
+def _from_history(
+    row: JobDetail,
+    attempts: list[Attempt],
+    failed: FailedDetail | None,
+    *,
+    can_be_retried: bool,
+) -> Job:
     status = row.status
     if status == "success":
         status = "completed"
@@ -161,7 +184,7 @@ def _from_history(row: JobDetail, attempts: list[Attempt], failed: FailedRow | N
         exception=_kept(row.exception_class, row.exception_message),
         attempts=attempts,
         failed_job_id=None if failed is None else failed.id,
-        can_be_retried=failed is not None,
+        can_be_retried=can_be_retried,
     )
 
 
@@ -225,6 +248,6 @@ def _kept(kind: str | None, message: str | None) -> Failure | None:
     return None if kind is None and message is None else Failure(kind or "", message or "", [])
 
 
-def _arguments(failed: FailedRow) -> dict[str, Any] | None:
+def _arguments(failed: FailedDetail) -> dict[str, Any] | None:
     payload = recorded.decoded(failed.payload) or {}
     return recorded.mapping(recorded.mapping(payload, "data") or {}, "command")

@@ -117,7 +117,7 @@ def _jobs(base: str, sources: Sources) -> list[Endpoint]:
     settings, migration = sources.settings, sources.migration
     failures = Failures(sources.history, sources.retrier, migration, settings)
     late = Late(sources.reader, settings)
-    jobs = Jobs(sources.reader, sources.history, migration)
+    jobs = Jobs(sources.reader, sources.history, migration, settings)
     return [
         Endpoint(
             f"{base}/jobs/failed",
@@ -196,6 +196,7 @@ def _retries(base: str, sources: Sources) -> list[Endpoint]:
                     "operate",
                     summary="Run all failed jobs of a run again",
                     answer=Message,
+                    errors=(HTTPStatus.CONFLICT,),
                     cost=5,
                 ),
             },

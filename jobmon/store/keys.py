@@ -219,8 +219,8 @@ TABLE: Final = (
     Key(
         "retries:of:<processId>",
         "hash",
-        "such a request: `who`, `requested`, `last`, `after`, `error`, `requested_ms`, "
-        "`finished_ms`",
+        "such a request: `who`, `requested`, `pushed`, `refused`, `last`, `after`, `error`, "
+        "`requested_ms`, `finished_ms`",
         "",
         "`failed_ttl`",
         "`retry-failed`; the server that leads",

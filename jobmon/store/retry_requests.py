@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
 
 _FIELDS: Final = (
-    *("who", "requested", "last", "after"),
+    *("who", "requested", "pushed", "refused", "last", "after"),
     *("requested_ms", "finished_ms", "error"),
 )
 _SCRIPT: Final = script.read("retry_requests.lua")
@@ -26,7 +26,9 @@ class RetryRequest(NamedTuple):
     process_id: str
     who: str
     requested: int
-    """How many jobs had failed when it was asked for."""
+    """How many jobs had failed when it was asked for, the last time."""
+    pushed: int
+    refused: int
     last: int
     """The last row that it is about: what fails again later is not."""
     after: int
@@ -46,29 +48,51 @@ class RetryRequests:
         self._keys = Keys(settings.redis.prefix)
         self._life_ms = settings.failed_ttl * 1000
 
-    def add(self, process_id: str, who: str, requested: int, last: int) -> None:
+    def add(self, process_id: str, who: str, requested: int, last: int, *, since: int = 0) -> bool:
         """Ask for one. While the run has one that is not finished, that is extended.
 
         Args:
             process_id: The run's.
             who: Asks.
-            requested: How many of its jobs are failed now.
+            requested: How many of its jobs are failed now, in rows after ``since``.
             last: The last row of them.
+            since: The last row of the one that is not finished; 0: there is none.
+
+        Returns:
+            False: That has changed, and nothing was asked for.
 
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        self._run(process_id, "add", 0, (who, requested, last))
+        return self._run(process_id, "add", 0, (who, requested, last, since)) != 0
 
     def note(
-        self, token: int, process_id: str, *, after: int, error: str, finished: bool = False
+        self,
+        token: int,
+        process_id: str,
+        *,
+        after: int,
+        error: str,
+        pushed: int = 0,
+        refused: int = 0,
     ) -> bool:
-        """Keep how far it is; False: no server's lease has the token any more.
+        """Keep how far it is; with its last row tried, it is finished.
+
+        Args:
+            token: Of the lease of who tells.
+            process_id: The run's.
+            after: The last row that was tried.
+            error: Why the last one that was not pushed was not.
+            pushed: How many more were.
+            refused: How many more were not.
+
+        Returns:
+            False: No server's lease has the token any more, or nobody has asked.
 
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        return self._run(process_id, "finish" if finished else "note", token, (after, error))
+        return self._run(process_id, "note", token, (after, error, pushed, refused)) == 1
 
     def open(self) -> list[str]:
         """Process ids of those that are not finished, oldest first.
@@ -85,13 +109,15 @@ class RetryRequests:
             redis.RedisError: The store cannot be asked.
         """
         values = self._redis.hmget(self._keys.retry_request(process_id), _FIELDS)
-        who, requested, last, after, asked_ms, finished_ms, error = values
+        who, requested, pushed, refused, last, after, asked_ms, finished_ms, error = values
         if last is None:
             return None
         return RetryRequest(
             process_id,
             text(who or b""),
             number(requested),
+            number(pushed),
+            number(refused),
             number(last),
             number(after),
             number(asked_ms) / 1000,
@@ -99,11 +125,11 @@ class RetryRequests:
             text(error or b""),
         )
 
-    def _run(self, process_id: str, what: str, token: int, values: tuple[Any, ...]) -> bool:
+    def _run(self, process_id: str, what: str, token: int, values: tuple[Any, ...]) -> int:
         keys = self._keys
         names = (
             *(keys.meta, keys.lease(LEADER), keys.retry_requests),
             keys.retry_request(process_id),
         )
         given = (SCHEMA_VERSION, token, what, process_id, self._life_ms, *values)
-        return _SCRIPT.run(self._redis, len(names), [*names, *given]) == 1
+        return int(_SCRIPT.run(self._redis, len(names), [*names, *given]))

@@ -126,6 +126,12 @@ def test_a_broker_that_is_away_has_an_exit_code_of_its_own(failing: Failing) -> 
         assert "127.0.0.1" not in said.stderr
 
 
+def test_a_refusal_after_it_does_not_hide_that_a_broker_is_away(failing: Failing) -> None:
+    (job_id,) = failing.fail(failing.run())
+    away = {"CELERY_BROKER_URL": "amqp://127.0.0.1:1//"}
+    assert jobmon(failing, "retry", job_id, "999", **away).returncode == 69
+
+
 def test_some_are_deleted(failing: Failing) -> None:
     (job_id,) = failing.fail(failing.run())
     said = jobmon(failing, "failed", "delete", job_id, "999")

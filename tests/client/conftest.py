@@ -29,7 +29,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 @pytest.fixture(scope="module")
 def known(redis_server: RedisServer, history: Filled) -> Iterator[Served]:
     """A server of that history that wants tokens."""
-    with Served(redis_server.url, DATABASE_URL=history.url, AUTH_TOKENS=TOKENS) as server:
+    settings = {"AUTH_TOKENS": TOKENS, "CELERY_BROKER_URL": redis_server.url}
+    with Served(redis_server.url, DATABASE_URL=history.url, **settings) as server:
         yield server
 
 

@@ -217,6 +217,34 @@ def test_deleting_takes_the_row_alone(failing_anywhere: Failing) -> None:
         failing.retrier().delete(job_id)
 
 
+def test_while_rq_is_away_its_job_is_not_deleted_and_one_of_celery_is(failing: Failing) -> None:
+    run = failing.run()
+    (of_rq,) = failing.fail(run, engine="rq")
+    (of_celery,) = failing.fail(run)
+    given = {"redis.url": failing.server.url, "rq.redis_url": "redis://127.0.0.1:1"}
+    retrier = Retrier(failing.client, failing.engine, load(given, environ={}))
+    retrier.delete(of_celery)
+    with pytest.raises(QueueUnavailable) as raised:
+        retrier.delete(of_rq)
+    assert str(raised.value) == f"Could not delete job [{of_rq}]. The queue is unavailable."
+    assert [row["uuid"] for row in failing.rows()] == [of_rq]
+
+
+def test_a_run_none_of_whose_jobs_has_a_queue_that_is_known_is_refused(
+    failing_anywhere: Failing,
+) -> None:
+    failing = failing_anywhere
+    run = failing.run()
+    failing.fail(run, 2)
+    settings = load({"redis.url": failing.server.url}, environ={})
+    retrier = Retrier(failing.client, failing.engine, settings)
+    with pytest.raises(NotConfiguredError, match=r"set celery\.broker_url\.$"):
+        retrier.retry_run(run.id, "ann")
+    assert retrier.progress(run.id) is None
+    failing.fail(run, engine="rq")
+    assert retrier.retry_run(run.id, "ann").requested == 3
+
+
 def test_all_of_a_run_are_pushed_once_by_whoever_leads(failing_anywhere: Failing) -> None:
     failing = failing_anywhere
     run, other = failing.run(), failing.run()
@@ -250,6 +278,53 @@ def test_asked_for_twice_each_is_pushed_once(failing: Failing) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda one: one.work(token), (first, second)))
     assert len({one["headers"]["id"] for one in failing.queue()}) == len(failing.queue()) == 7
+
+
+def test_asked_for_again_while_it_is_open_what_failed_since_is_added(failing: Failing) -> None:
+    run = failing.run()
+    failing.fail(run, 1, message=lambda *_: b"")
+    failing.fail(run, 101)
+    retrier = failing.retrier()
+    retrier.retry_run(run.id, "ann")
+    failing.fail(run, 2)
+    assert retrier.retry_run(run.id, "ben").requested == 104
+    assert retrier.retry_run(run.id, "ben").requested == 104
+    retrier.work(leading(failing))
+    done = retrier.progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (104, 103, 1, 0)
+
+
+def test_what_was_pushed_and_refused_is_counted_whatever_becomes_of_the_rows(
+    failing: Failing,
+) -> None:
+    run = failing.run()
+    failing.fail(run, 1, message=lambda *_: b"")
+    failing.fail(run, 3)
+    retrier = failing.retrier()
+    retrier.retry_run(run.id, "ann")
+    retrier.work(leading(failing))
+    (refused,) = failing.rows()
+    retrier.delete(str(refused["id"]))
+    done = retrier.progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (4, 3, 1, 0)
+
+
+def test_a_row_that_is_tried_again_is_not_counted_twice(failing: Failing) -> None:
+    run = failing.run()
+    failing.fail(run, 2)
+    failing.fail(run, 1, message=lambda *_: b"")
+    away = load(
+        {"redis.url": failing.server.url, "celery.broker_url": "redis://127.0.0.1:1/0"}, environ={}
+    )
+    token = leading(failing)
+    failing.retrier().retry_run(run.id, "ann")
+    Retrier(failing.client, failing.engine, away).work(token)
+    failing.retrier().work(token)
+    done = failing.retrier().progress(run.id)
+    assert done is not None
+    assert (done.requested, done.pushed, done.refused, done.remaining) == (3, 2, 1, 0)
 
 
 def test_whoever_leads_no_more_takes_no_further_batch(failing: Failing) -> None:

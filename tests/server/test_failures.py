@@ -62,8 +62,18 @@ def test_without_its_message_a_job_cannot_be_run_again(served: Served, recorded:
     )
 
 
+def test_a_run_whose_jobs_have_no_queue_that_is_known_is_refused(
+    served: Served, recorded: Recorded
+) -> None:
+    run, _ = failed(served, recorded)
+    status, body = sent(served, "POST", f"commands/{run.id}/retry-failed")
+    assert (status, body["status"]) == (409, "error")
+    assert body["message"].endswith("set celery.broker_url.")
+    assert sent(served, "GET", f"commands/{run.id}/retry-failed")[0] == 404
+
+
 def test_of_a_request_it_is_told_how_far_it_is(served: Served, recorded: Recorded) -> None:
-    run, job_id = failed(served, recorded)
+    run, job_id = failed(served, recorded, engine="rq")
     path = f"commands/{run.id}/retry-failed"
     assert sent(served, "GET", path)[0] == 404
     assert sent(served, "POST", path)[0] == 200
@@ -77,8 +87,16 @@ def test_of_a_request_it_is_told_how_far_it_is(served: Served, recorded: Recorde
         "remaining": 0,
         "error": found["error"],
     }
-    assert found["error"].endswith("set celery.broker_url.")
+    assert found["error"].endswith("set rq.redis_url.")
     assert sent(served, "POST", f"commands/{job_id[:8]}/retry-failed")[0] == 404
+
+
+@pytest.mark.parametrize(("engine", "can_be_retried"), [("celery", False), ("rq", True)])
+def test_a_job_can_be_retried_where_its_engines_queue_is_known(
+    served: Served, recorded: Recorded, engine: str, can_be_retried: bool
+) -> None:
+    _, job_id = failed(served, recorded, engine=engine)
+    assert served.data(f"jobs/{job_id}")["can_be_retried"] is can_be_retried
 
 
 @pytest.mark.parametrize(

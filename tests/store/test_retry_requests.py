@@ -33,7 +33,7 @@ def test_a_request_is_kept_until_it_is_finished_and_then_still_shown(
 ) -> None:
     requests.add(RUN, "ann", 3, 17)
     assert requests.open() == [RUN]
-    assert requests.note(token, RUN, after=9, error="no")
+    assert requests.note(token, RUN, after=9, error="no", pushed=1, refused=1)
     found = requests.of(RUN)
     assert found is not None
     assert (found.who, found.requested, found.last, found.after, found.error) == (
@@ -41,10 +41,11 @@ def test_a_request_is_kept_until_it_is_finished_and_then_still_shown(
         "no",
     )
     assert found.finished_at is None
-    assert requests.note(token, RUN, after=17, error="", finished=True)
+    assert requests.note(token, RUN, after=17, error="", pushed=1)
     assert requests.open() == []
     found = requests.of(RUN)
     assert found is not None
+    assert (found.pushed, found.refused) == (2, 1)
     assert found.finished_at is not None
     assert found.requested_at <= found.finished_at
     assert 172_000 < client.ttl(KEYS.retry_request(RUN)) <= 172_800
@@ -54,26 +55,42 @@ def test_asked_again_meanwhile_it_is_extended_and_afterwards_made_anew(
     requests: RetryRequests, token: int
 ) -> None:
     requests.add(RUN, "ann", 3, 17)
-    requests.note(token, RUN, after=9, error="")
-    requests.add(RUN, "ben", 3, 17)
-    requests.add(RUN, "ben", 2, 20)
+    requests.note(token, RUN, after=9, error="", pushed=2)
+    assert requests.add(RUN, "ben", 0, 17, since=17)
+    assert requests.add(RUN, "ben", 2, 20, since=17)
+    requests.note(token, RUN, after=17, error="", pushed=1)
     found = requests.of(RUN)
     assert found is not None
-    assert (found.who, found.requested, found.last, found.after) == ("ann", 2, 20, 9)
-    requests.note(token, RUN, after=20, error="", finished=True)
-    requests.add(RUN, "ben", 1, 21)
+    assert (found.who, found.requested, found.last, found.after) == ("ann", 5, 20, 17)
+    assert (found.pushed, found.finished_at) == (3, None)
+    requests.note(token, RUN, after=20, error="", pushed=2)
+    assert requests.add(RUN, "ben", 1, 21)
     found = requests.of(RUN)
     assert found is not None
     assert (found.who, found.requested, found.last, found.after) == ("ben", 1, 21, 0)
-    assert found.finished_at is None
+    assert (found.pushed, found.finished_at) == (0, None)
+
+
+def test_what_was_counted_from_another_row_is_not_asked_for(
+    requests: RetryRequests, token: int
+) -> None:
+    assert not requests.add(RUN, "ann", 3, 17, since=9)
+    assert requests.add(RUN, "ann", 3, 17)
+    assert not requests.add(RUN, "ben", 5, 20)
+    assert not requests.add(RUN, "ben", 5, 20, since=16)
+    requests.note(token, RUN, after=17, error="", pushed=3)
+    assert not requests.add(RUN, "ben", 2, 20, since=17)
+    found = requests.of(RUN)
+    assert found is not None
+    assert (found.who, found.requested, found.last) == ("ann", 3, 17)
 
 
 def test_nobody_but_who_leads_tells_of_it(requests: RetryRequests, token: int) -> None:
     requests.add(RUN, "ann", 3, 17)
-    assert not requests.note(token - 1, RUN, after=17, error="", finished=True)
+    assert not requests.note(token - 1, RUN, after=17, error="", pushed=3)
     found = requests.of(RUN)
     assert found is not None
-    assert found.after == 0
+    assert (found.after, found.pushed) == (0, 0)
     assert requests.open() == [RUN]
 
 
