@@ -116,6 +116,8 @@ def test_ten_failures_a_minute_and_a_right_token_still_passes(app: Limited) -> N
     refused = app.request("GET", "/things/1", headers=wrong)
     assert refused.json() == {"status": "error", "message": "Too Many Attempts."}
     assert 1 <= int(refused.headers["retry-after"]) <= 6
+    assert refused.headers["x-ratelimit-limit"] == "10"
+    assert refused.headers["x-ratelimit-remaining"] == "0"
     assert app.status(headers=bearer(READ)) == 200
     assert app.status() == 401  # no token is no failure
     assert app.status(client="192.0.2.1", headers=wrong) == 401
