@@ -56,7 +56,7 @@ def create_app(
             ``middleware`` cannot be imported, or the database's driver is not installed.
     """
     settings = settings or configuration.load()
-    meter = Meter(settings) if settings.rate_limiting.enabled else None
+    meter = Meter(settings)
     stack = layers(settings, meter)
     client = connection.connect(settings)
     reader = Reader(client, settings)
@@ -72,8 +72,7 @@ def create_app(
 
     def end() -> None:
         work.stop()
-        if meter is not None:
-            meter.close()
+        meter.close()
         client.close()
         engine.dispose()
         health.close()
