@@ -293,8 +293,8 @@ def served(redis_server: RedisServer) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def guarded(redis_server: RedisServer) -> Iterator[Served]:
-    """A server that wants tokens, on the session's store."""
-    with Served(redis_server.url, AUTH_TOKENS=TOKENS) as running:
+    """A server that wants tokens, on the session's store, as behind a proxy."""
+    with Served(redis_server.url, AUTH_TOKENS=TOKENS, TRUSTED_PROXIES="127.0.0.1") as running:
         yield running
 
 

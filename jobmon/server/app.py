@@ -16,6 +16,7 @@ from jobmon.history.schema import tables
 from jobmon.metrics.process import Activity
 from jobmon.retry.retrier import Retrier
 from jobmon.server.boundary import Boundary
+from jobmon.server.crowd import Crowd
 from jobmon.server.dispatch import Dispatch, not_found
 from jobmon.server.endpoints import Endpoint
 from jobmon.server.health import Health
@@ -55,7 +56,7 @@ def create_app(
             ``middleware`` cannot be imported, or the database's driver is not installed.
     """
     settings = settings or configuration.load()
-    meter = Meter(settings) if settings.rate_limiting.enabled else None
+    meter = Meter(settings)
     stack = layers(settings, meter)
     client = connection.connect(settings)
     reader = Reader(client, settings)
@@ -71,8 +72,7 @@ def create_app(
 
     def end() -> None:
         work.stop()
-        if meter is not None:
-            meter.close()
+        meter.close()
         client.close()
         engine.dispose()
         health.close()
@@ -87,13 +87,14 @@ def assemble(
     activity: Activity,
     life: Life | None = None,
 ) -> Starlette:
-    """Put endpoints behind the layers: host, size, then those of ``middleware``, then routes."""
+    """Put endpoints behind the layers: host, size, crowd, those of ``middleware``, then routes."""
     routes = [Route(endpoint.path, Dispatch(endpoint)) for endpoint in table]
     outermost = [
         Middleware(Boundary, routes=routes, activity=activity),
         Middleware(Proxies, settings=settings),
         Middleware(Hosts, settings=settings),
         Middleware(SizeLimit),
+        Middleware(Crowd),
     ]
     innermost = [Middleware(Awakening, life=life)] if life is not None else []
     app = Starlette(

@@ -73,7 +73,7 @@ class Authentication:
             try:
                 principal = await self._sender(scope)
             except _TooManyFailuresError as refused:
-                await too_many(scope, refused.level, {})(scope, receive, send)
+                await too_many(scope, FAILURES, refused.level)(scope, receive, send)
                 return
             except BusyError:
                 await unavailable(style_of(scope))(scope, receive, send)

@@ -19,10 +19,7 @@ from jobmon.server import audit
 from jobmon.server.dispatch import Dispatch
 from jobmon.server.endpoints import Endpoint, endpoint_of, note, style_of
 from jobmon.server.principal import NOBODY, principal_of
-from jobmon.server.responses import error, unavailable
-
-MOST_AT_ONCE: Final = 256
-"""Requests in work; further ones are told to come back."""
+from jobmon.server.responses import error
 
 _ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -51,7 +48,6 @@ class Boundary:
         self._app = app
         self._routes = routes
         self._activity = activity
-        self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -77,12 +73,8 @@ class Boundary:
                     headers.setdefault(name, value)
             await send(message)
 
-        self._in_work += 1
         try:
-            if self._in_work > MOST_AT_ONCE:
-                await unavailable(style_of(scope))(scope, receive, send_with_headers)
-            else:
-                await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
         except Exception:
             _log.exception("%s: request failed", request_id)
             if status:
@@ -90,7 +82,6 @@ class Boundary:
             answer = error(style_of(scope), HTTPStatus.INTERNAL_SERVER_ERROR)
             await answer(scope, receive, send_with_headers)
         finally:
-            self._in_work -= 1
             self._report(scope, request_id, status, time.perf_counter() - began)
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+import redis
 from starlette.requests import Request
 
 from jobmon.answers.commands import (
@@ -103,13 +104,24 @@ class Commands:
         return Reply(data, headers)
 
     def run(self, request: Request) -> Command | None:
-        """One run with its counters; None: nobody knows it."""
+        """One run with its counters; None: nobody knows it.
+
+        Raises:
+            DatabaseUnavailable: The store does not know it, and the history cannot be asked.
+            RedisError: The history does not know it, and the store cannot be asked.
+        """
         process_id: str = request.path_params["processId"]
-        run = self._reader.run(process_id)
-        if run is not None:
-            return _from_store(run, self._reader.run_counters(run.process_id, run.command))
+        away: redis.RedisError | None = None
+        try:
+            run = self._reader.run(process_id)
+            if run is not None:
+                return _from_store(run, self._reader.run_counters(run.process_id, run.command))
+        except redis.RedisError as error:
+            away = error
         self._migration.require()
         row = self._history.run(process_id)
+        if row is None and away is not None:
+            raise away
         return None if row is None else _from_history(row)
 
 

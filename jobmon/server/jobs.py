@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import redis
 from starlette.requests import Request
 
 from jobmon.answers.job import Attempt, Failure, Frame, Job
@@ -47,37 +48,42 @@ class Jobs:
 
         Raises:
             DatabaseUnavailable: The store does not know it, and the history cannot be asked.
+            RedisError: The history does not know it, and the store cannot be asked.
         """
         job_id: str = request.path_params["jobId"]
-        away: Unavailable | None = None
+        away: Unavailable | redis.RedisError | None = None
         row: JobDetail | None = None
         failed: FailedDetail | None = None
         try:
             self._migration.require()
-            row = self._history.job(job_id, query.process_id)
             failed = self._history.failed_job(job_id)
+            row = self._history.job(job_id, query.process_id)
         except Unavailable as error:
             away = error
         if failed is not None and failed.uuid != job_id:
             failed = None  # it was the number of another
         process_id = query.process_id
-        if process_id is None:
-            known = row or failed
-            process_id = known.process_id if known else self._reader.process_of(job_id)
+        known = row or failed
+        if process_id is None and known is not None:
+            process_id = known.process_id
         if failed is not None and failed.process_id != process_id:
             failed = None
         can_be_retried = failed is not None and self._can_be_retried(failed)
-        record = self._reader.job(process_id, job_id) if process_id is not None else None
-        data = recorded.decoded(record)
-        if process_id is not None and data is not None:
-            earlier = map(recorded.decoded, self._reader.attempts(process_id, job_id))
-            attempts = [_attempt(one) for one in earlier if one is not None]
-            return _from_store(
-                process_id, job_id, data, attempts, failed, can_be_retried=can_be_retried
-            )
-        if away is not None:
-            raise away
+        try:
+            process_id = process_id or self._reader.process_of(job_id)
+            record = self._reader.job(process_id, job_id) if process_id is not None else None
+            data = recorded.decoded(record)
+            if process_id is not None and data is not None:
+                earlier = map(recorded.decoded, self._reader.attempts(process_id, job_id))
+                attempts = [_attempt(one) for one in earlier if one is not None]
+                return _from_store(
+                    process_id, job_id, data, attempts, failed, can_be_retried=can_be_retried
+                )
+        except redis.RedisError as error:
+            away = error
         if row is None:
+            if away is not None:
+                raise away
             return None
         rows = self._history.attempts(row.process_id, job_id)
         return _from_history(

@@ -37,7 +37,8 @@ def layers(settings: Settings, meter: Meter | None) -> list[Middleware]:
 
     Args:
         settings: All of them.
-        meter: Of the limits; None: there are none.
+        meter: Counts failures to authenticate, and requests if the settings ask for it; None:
+            nothing is limited.
 
     Raises:
         SettingsError: ``middleware`` and ``auth`` contradict each other, or a layer cannot be
@@ -55,7 +56,7 @@ def layers(settings: Settings, meter: Meter | None) -> list[Middleware]:
         required=is_guarded(settings),
     )
     found = [*_own(names[:last]), own]
-    if _API in settings.middleware and meter is not None:
+    if meter is not None and settings.rate_limiting.enabled and _API in settings.middleware:
         found.append(Middleware(RateLimit, settings=settings, meter=meter))
     found += _own(names[last:])
     if settings.cors.origins:

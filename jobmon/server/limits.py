@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -44,13 +43,10 @@ class RateLimit:
         name = principal_of(scope).name
         who = f"user:{name}" if name else f"address:{address(scope)}"
         level = await self._meter.take(Wish("api", who, self._size, cost))
-        told = {
-            "x-ratelimit-limit": str(self._size.per_minute),
-            "x-ratelimit-remaining": str(level.remaining),
-        }
         if not level.granted:
-            await too_many(scope, level, told)(scope, receive, send)
+            await too_many(scope, self._size, level)(scope, receive, send)
             return
+        told = _told(self._size, level.remaining)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -60,15 +56,18 @@ class RateLimit:
         await self._app(scope, receive, send_with_headers)
 
 
-def too_many(scope: Scope, level: Level, headers: Mapping[str, str]) -> Response:
-    """429, and when to come back."""
-    wait = max(1, math.ceil(level.wait_seconds))
-    more = {
-        "retry-after": str(wait),
-        "x-ratelimit-remaining": "0",
+def too_many(scope: Scope, size: Size, level: Level) -> Response:
+    """429: what a bucket of that size allows, and when to come back."""
+    headers = {
+        **_told(size, 0),
+        "retry-after": str(max(1, math.ceil(level.wait_seconds))),
         "x-ratelimit-reset": str(math.ceil(time.time() + level.wait_seconds)),
     }
-    return error(style_of(scope), HTTPStatus.TOO_MANY_REQUESTS, headers={**headers, **more})
+    return error(style_of(scope), HTTPStatus.TOO_MANY_REQUESTS, headers=headers)
+
+
+def _told(size: Size, remaining: int) -> dict[str, str]:
+    return {"x-ratelimit-limit": str(size.per_minute), "x-ratelimit-remaining": str(remaining)}
 
 
 def address(scope: Scope) -> str:

@@ -68,9 +68,18 @@ _HEADERS: Final[dict[str, tuple[str, Schema]]] = {
 _ETAG: Final = "etag"
 _EVERYWHERE: Final = ("x-request-id",)
 _LIMITED: Final = ("x-ratelimit-limit", "x-ratelimit-remaining")
+_BEFORE_LIMIT: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    }
+)
+"""Errors of requests that nobody has counted yet."""
 _OF_STATUS: Final = {
     HTTPStatus.UNAUTHORIZED: ("www-authenticate",),
-    HTTPStatus.TOO_MANY_REQUESTS: ("retry-after", "x-ratelimit-reset"),
+    HTTPStatus.TOO_MANY_REQUESTS: (*_LIMITED, "retry-after", "x-ratelimit-reset"),
     HTTPStatus.SERVICE_UNAVAILABLE: ("retry-after",),
 }
 _REQUIRED: Final = frozenset({"x-request-id", "www-authenticate", "x-total-count", "etag"})
@@ -224,7 +233,8 @@ def _operation(
     for status in sorted({*_errors(endpoint, action, method)}):
         kind = _error_kind(endpoint.style, status)
         content: Schema = {_JSON: {"schema": answers[kind.__name__]}}
-        headers = [*_headers(action), *_OF_STATUS.get(status, ())]
+        common = _EVERYWHERE if status in _BEFORE_LIMIT else _headers(action)
+        headers = [*common, *_OF_STATUS.get(status, ())]
         if status is HTTPStatus.SERVICE_UNAVAILABLE and action.unwell:
             unwell = _content(endpoint.style, action, answers.get(name), None, succeeded=False)
             content[_JSON]["schema"] = {
@@ -261,7 +271,7 @@ def _error_kind(style: Style, status: HTTPStatus) -> type:
 
 
 def _headers(action: Action) -> tuple[str, ...]:
-    return _EVERYWHERE if action.permission is None else (*_EVERYWHERE, *_LIMITED)
+    return (*_EVERYWHERE, *_LIMITED) if action.cost else _EVERYWHERE
 
 
 def _response(description: str, headers: Sequence[str], content: Schema | None = None) -> Schema:

@@ -470,8 +470,8 @@ class RateLimiting(Section):
     enabled: bool = _key(
         True,
         parse.boolean(),
-        "Limit each token or user, without one each address. Off: nor is it limited how often an "
-        "address fails to authenticate.",
+        "Limit each token or user, without one each address. How often an address may fail to "
+        "authenticate is limited all the same.",
     )
     requests_per_minute: int = _key(120, parse.whole(1, 100_000), "Requests in the long run.")
     burst_limit: int = _key(60, parse.whole(1, 100_000), "Requests at once.")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobmon.server import boundary, sizes
+from jobmon.server import sizes
 from jobmon.server.app import create_app
 from jobmon.server.endpoints import Endpoint
 from jobmon.server.hosts import allowed_hosts, host_name
@@ -272,15 +272,6 @@ def test_own_layers_stand_where_the_setting_puts_them() -> None:
 def test_a_layer_that_is_not_there_is_a_bad_value(name: str) -> None:
     with pytest.raises(SettingsError, match="middleware"):
         create_app(configured(middleware=f"api,{name}"))
-
-
-def test_more_requests_than_bearable_are_told_to_come_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(boundary, "MOST_AT_ONCE", 0)
-    answer = Application(configured()).request("GET", "/things/1")
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "5"
 
 
 def test_head_is_answered_as_get() -> None:

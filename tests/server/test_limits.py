@@ -101,12 +101,22 @@ def test_switched_off_nothing_is_told(store: RedisServer) -> None:
         limited(store, middleware="auth:token"),
         limited(store, rate_limiting__enabled=False),
     ):
-        meter = Meter(settings) if settings.rate_limiting.enabled else None
-        app = Application(settings, meter=meter)
+        app = Limited(settings)
         for _ in range(8):
             answered = app.request("GET", "/things/1")
             assert answered.status_code == 200
             assert "x-ratelimit-limit" not in answered.headers
+        app.meter.close()
+
+
+@pytest.mark.parametrize("more", [{"middleware": "auth:token"}, {"rate_limiting__enabled": False}])
+def test_switched_off_failures_are_limited_all_the_same(
+    more: dict[str, object], store: RedisServer
+) -> None:
+    app = Limited(limited(store, auth__tokens=TOKENS, **more))
+    statuses = [app.status(headers=bearer("jmr_wrong")) for _ in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+    app.meter.close()
 
 
 def test_ten_failures_a_minute_and_a_right_token_still_passes(app: Limited) -> None:
@@ -116,6 +126,8 @@ def test_ten_failures_a_minute_and_a_right_token_still_passes(app: Limited) -> N
     refused = app.request("GET", "/things/1", headers=wrong)
     assert refused.json() == {"status": "error", "message": "Too Many Attempts."}
     assert 1 <= int(refused.headers["retry-after"]) <= 6
+    assert refused.headers["x-ratelimit-limit"] == "10"
+    assert refused.headers["x-ratelimit-remaining"] == "0"
     assert app.status(headers=bearer(READ)) == 200
     assert app.status() == 401  # no token is no failure
     assert app.status(client="192.0.2.1", headers=wrong) == 401

@@ -58,6 +58,19 @@ def test_no_object_has_members_that_are_not_declared_or_may_be_absent() -> None:
         assert schema["description"], name
 
 
+def test_errors_from_before_a_request_is_counted_tell_no_limit() -> None:
+    limited = {
+        (path, status)
+        for path, _, operation in OPERATIONS
+        for status, response in operation["responses"].items()
+        if "x-ratelimit-limit" in response["headers"]
+    }
+    assert {status for _, status in limited}.isdisjoint({"400", "401", "408", "413"})
+    assert limited >= {("/api/stats", status) for status in ("200", "403", "429", "503")}
+    free = ("/livez", "/readyz", "/metrics", "/metrics/self")
+    assert {status for path, status in limited if path in free} == {"429"}
+
+
 def test_errors_are_in_the_style_of_their_endpoint() -> None:
     of_style = {Style.SUCCESS: "SuccessError", Style.STATUS: "StatusError"}
     for endpoint in table(prefix=PREFIX):

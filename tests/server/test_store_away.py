@@ -6,11 +6,14 @@ import signal
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from jobmon.model import Outcome
 from tests.conftest import RedisServer
+from tests.databases import made
+from tests.filled import filled
 from tests.serving import Recorded, Served, until
 
 pytestmark = pytest.mark.live
@@ -61,6 +64,22 @@ def test_it_refuses(own_redis_server: RedisServer) -> None:
         )
     with Served(own_redis_server.url) as server:
         away(server)
+
+
+def test_what_the_history_knows_is_shown_all_the_same(
+    own_redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with made("sqlite", tmp_path) as one, filled(one) as history:
+        run = history.run(jobs=1)
+        (job,) = history.jobs(1, process_id=run)
+        with Served(own_redis_server.url, DATABASE_URL=one.url) as server:
+            own_redis_server.stop()
+            assert server.data(f"commands/{run}")["counters"]["job_count"] == 1
+            for path in (f"jobs/{job}", f"jobs/{job}?process_id={run}"):
+                shown = server.data(path)
+                assert (shown["process_id"], shown["status"]) == (run, "completed")
+            assert server.get(f"jobs/{uuid.uuid4()}").status_code == 500
+            assert server.get(f"commands/{RUN}").status_code == 500
 
 
 def test_it_hangs_and_comes_back(own_redis_server: RedisServer) -> None:
