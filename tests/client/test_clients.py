@@ -89,7 +89,7 @@ def test_failed_jobs_page_by_page_and_all_of_them(ask: Asking, past: Past) -> No
 def test_a_job_with_its_attempts(ask: Asking, past: Past, recorded: Recorded) -> None:
     job = ask("job", past.failed[0], process_id=past.run)
     assert isinstance(job, Job)
-    assert (job.status, job.can_be_retried) == ("failed", False)  # no message
+    assert (job.status, job.can_be_retried) == ("failed", True)
     assert [(type(one), one.outcome) for one in job.attempts] == [(Attempt, "retried")]
 
 
