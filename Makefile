@@ -14,7 +14,7 @@ AT_ONCE ?= 3
 PARALLEL := -n $(AT_ONCE) --dist loadfile
 COVERED := $(addprefix tests/,cli client history instrument metrics retry server settings store)
 BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
-	$(filter-out __init__,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
+	$(filter-out __init__ page,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 RQS := $(patsubst requirements/rq-%.txt,%,$(wildcard requirements/rq-*.txt))
 
 .PHONY: help demo venv test lint format types layers cov bench oldest rqs soak docs lock check clean

@@ -11,8 +11,6 @@ is shared. Ends with 1 when a target is missed.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from benchmarks import page
 from benchmarks.api import peers
 from benchmarks.api.load import Load, under_load
 from benchmarks.pages.filled import fill
@@ -31,8 +30,7 @@ from tests import databases
 from tests.conftest import RedisServer, server_binary
 from tests.serving import PREFIX, Recorded, Served
 
-PAGE = Path(__file__).parents[2] / "docs/benchmarks/api.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+PAGE = page.FOLDER / "api.md"
 CONNECTIONS = 8
 COMMAND = "data:command-1"
 RUNS, JOBS_OF_A_RUN = 50, 100
@@ -183,15 +181,14 @@ def main() -> int:
             lines.append(_row(kind, one.name, one.load, bare, flower, verdict))
     said = "\n".join(lines)
     head = (
-        f"{os.cpu_count()} × {_processor()}, CPython {platform.python_version()}: "
+        f"{page.machine()}: "
         f"{options.rows:,} jobs in the history, {options.tasks:,} tasks in Flower and jobs in "
         f"rq-dashboard, {CONNECTIONS} connections, the best of {options.rounds} rounds of "
         f"{options.seconds:g} s."
     )
     print(f"{head}\n\n{said}")
     if options.page:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{head}\n\n{said}\n\n{END}{rest.partition(END)[2]}")
+        page.write(PAGE, f"{head}\n\n{said}")
     return 0 if all(verdicts) else 1
 
 
@@ -215,13 +212,6 @@ def _row(kind: str, name: str, load: Load, bare: Load, flower: Load, verdict: st
         verdict,
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from benchmarks.overhead.statistics import (
     targets,
     typical_share,
 )
+from benchmarks.page import processor
 from jobmon.demo.processes import store_binary
 
 __all__ = ["conditions", "tables", "targets", "write_page"]
@@ -88,7 +89,7 @@ def conditions() -> dict[str, str]:
     words = server.stdout.split()
     found = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} × {_processor()}, Linux {platform.release()}",
+        "machine": f"{os.cpu_count()} × {processor()}, Linux {platform.release()}",
         "CPython": platform.python_version(),
         words[0]: next((word[2:] for word in words if word.startswith("v=")), "?"),
     }
@@ -113,13 +114,6 @@ def _hooks(hooks: Mapping[str, Mapping[str, float]]) -> list[str]:
     for row, parts in hooks.items():
         lines.append(f"| {row} | " + " | ".join(f"{parts[name]:.0f}" for name in names) + " |")
     return [*lines, ""]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _shown(one: Estimate, form: str) -> str:

@@ -10,8 +10,6 @@ and said so.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,14 +24,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from benchmarks import page
 from benchmarks.pages.filled import DAYS, FAILED, fill
 from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
 from tests import databases
 
-PAGE = Path(__file__).parents[2] / "docs/benchmarks/pages.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+PAGE = page.FOLDER / "pages.md"
 KINDS = ("sqlite", "postgresql")
 SMALL = 10_000
 LIMIT = 15
@@ -160,22 +158,14 @@ def main() -> int:
         passed = passed and is_fast
     said = "\n".join(lines)
     head = (
-        f"{os.cpu_count()} × {_processor()}, CPython {platform.python_version()}: "
+        f"{page.machine()}: "
         f"{options.rows:,} jobs within {DAYS} days, one of {FAILED} failed; {LIMIT} rows on a "
         f"page, with its total; the median of {options.rounds} interleaved calls."
     )
     print(f"{head}\n\n{said}")
     if options.page:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{head}\n\n{said}\n\n{END}{rest.partition(END)[2]}")
+        page.write(PAGE, f"{head}\n\n{said}")
     return 0 if passed else 1
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

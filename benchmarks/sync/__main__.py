@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -20,14 +18,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks import page
 from benchmarks.sync import limit, passing
 from benchmarks.sync.filled import Filled
 from jobmon.history import database, migrate
 from tests import databases
 from tests.conftest import RedisServer, server_binary
 
-PAGE = Path(__file__).parents[2] / "docs/benchmarks/sync.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+PAGE = page.FOLDER / "sync.md"
 BATCH = 10_000
 RUNS = 20
 TARGETS = {"sqlite": 0.6, "postgresql": 0.5}
@@ -139,14 +137,13 @@ def main() -> int:
         server.stop()
     said = "\n".join(lines)
     head = (
-        f"{os.cpu_count()} × {_processor()}, CPython {platform.python_version()}: "
+        f"{page.machine()}: "
         f"{options.jobs:,} jobs of {min(RUNS, options.jobs)} runs, {BATCH:,} rows in a "
         f"transaction, no pause between two; the fastest of {options.rounds} interleaved rounds."
     )
     print(f"{head}\n\n{said}")
     if options.page:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{head}\n\n{said}\n\n{END}{rest.partition(END)[2]}")
+        page.write(PAGE, f"{head}\n\n{said}")
     return 0 if all(verdicts) else 1
 
 
@@ -176,13 +173,6 @@ def _memory_lines(
 
 def _verdict(passed: bool) -> str:
     return "pass" if passed else "**fail**"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":
