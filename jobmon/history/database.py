@@ -160,6 +160,22 @@ def reached(engine: sa.Engine) -> Generator[None]:
         ) from error
 
 
+@contextmanager
+def answering(engine: sa.Engine) -> Generator[None]:
+    """As `reached`, for whoever does not try again: somebody in the way is as good as away.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached, or somebody else's transaction is in the way.
+    """
+    with reached(engine):
+        try:
+            yield
+        except DBAPIError as error:
+            if not is_in_the_way(error):
+                raise
+            raise DatabaseUnavailable(said(error)) from error
+
+
 def is_away(error: Exception) -> bool:
     """Whether an error says that the database is not there, so that trying again may help."""
     if isinstance(error, PoolTimeout):

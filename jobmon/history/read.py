@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import case, func, select
-from sqlalchemy.exc import DBAPIError
 
 from jobmon.history import database
 from jobmon.history.found import (
@@ -247,12 +246,6 @@ class HistoryReader:
 
     @contextmanager
     def _asking(self, *, at_one_moment: bool = False) -> Generator[Connection]:
-        with database.reached(self._engine):
-            try:
-                with self._engine.connect() as connection:
-                    database.only_read(connection, at_one_moment=at_one_moment)
-                    yield connection
-            except DBAPIError as error:
-                if not database.is_in_the_way(error):
-                    raise
-                raise database.DatabaseUnavailable(database.said(error)) from error
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection, at_one_moment=at_one_moment)
+            yield connection

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from jobmon.history import database
 from jobmon.history.totals import FAILURES, Totals
@@ -267,23 +266,13 @@ class Claims:
 
     @contextmanager
     def _reading(self) -> Generator[Connection]:
-        with self._answering(), self._engine.connect() as connection:
+        with database.answering(self._engine), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Generator[Connection]:
-        with self._answering(), database.writing(self._engine) as connection:
+        with database.answering(self._engine), database.writing(self._engine) as connection:
             yield connection
-
-    @contextmanager
-    def _answering(self) -> Generator[None]:
-        with database.reached(self._engine):
-            try:
-                yield
-            except DBAPIError as error:
-                if not database.is_in_the_way(error):
-                    raise
-                raise database.DatabaseUnavailable(database.said(error)) from error
 
 
 def _failure(row: Any, given: str = "") -> Failure:

@@ -63,10 +63,11 @@ class Sources:
 def endpoints(sources: Sources) -> list[Endpoint]:
     """All of them. The first whose path matches answers."""
     base = f"/{sources.settings.prefix}"
+    failures = Failures(sources.history, sources.retrier, sources.migration, sources.settings)
     table = [
         *_overview(base, sources),
-        *_jobs(base, sources),
-        *_retries(base, sources),
+        *_jobs(base, sources, failures),
+        *_retries(base, failures),
         *_commands(base, sources),
         *_history(base, sources),
         *_processes(base, sources),
@@ -113,9 +114,8 @@ def _overview(base: str, sources: Sources) -> list[Endpoint]:
     ]
 
 
-def _jobs(base: str, sources: Sources) -> list[Endpoint]:
+def _jobs(base: str, sources: Sources, failures: Failures) -> list[Endpoint]:
     settings, migration = sources.settings, sources.migration
-    failures = Failures(sources.history, sources.retrier, migration, settings)
     late = Late(sources.reader, settings)
     jobs = Jobs(sources.reader, sources.history, migration, settings)
     return [
@@ -149,8 +149,7 @@ def _jobs(base: str, sources: Sources) -> list[Endpoint]:
     ]
 
 
-def _retries(base: str, sources: Sources) -> list[Endpoint]:
-    failures = Failures(sources.history, sources.retrier, sources.migration, sources.settings)
+def _retries(base: str, failures: Failures) -> list[Endpoint]:
     return [
         Endpoint(
             f"{base}/jobs/failed/{{id}}/retry",
