@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobmon.anomaly import PerformanceAnomalyDetected, on_anomaly, on_anomaly_resolved
     from jobmon.instrument.commands import Run, command
     from jobmon.instrument.install import instrument, uninstrument
     from jobmon.instrument.redaction import register as redact
@@ -16,20 +17,26 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "PerformanceAnomalyDetected",
     "Run",
     "TrackableJob",
     "__version__",
     "command",
     "instrument",
+    "on_anomaly",
+    "on_anomaly_resolved",
     "redact",
     "track",
     "uninstrument",
 ]
 
 _HOME = {
+    "PerformanceAnomalyDetected": ("jobmon.anomaly", "PerformanceAnomalyDetected"),
     "Run": ("jobmon.instrument.commands", "Run"),
     "TrackableJob": ("jobmon.instrument.tracking", "TrackableJob"),
     "command": ("jobmon.instrument.commands", "command"),
+    "on_anomaly": ("jobmon.anomaly", "on_anomaly"),
+    "on_anomaly_resolved": ("jobmon.anomaly", "on_anomaly_resolved"),
     "redact": ("jobmon.instrument.redaction", "register"),
     "track": ("jobmon.instrument.tracking", "track"),
     "uninstrument": ("jobmon.instrument.install", "uninstrument"),

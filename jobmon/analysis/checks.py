@@ -1,0 +1,77 @@
+"""What a judgement says: one check for each question that was asked of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Kinds of anomaly. The first six and the missed execution are documented since ever."""
+
+    PERFORMANCE_DEGRADATION = "performance_degradation"
+    PERFORMANCE_IMPROVEMENT = "performance_improvement"
+    WORKLOAD_SPIKE = "workload_spike"
+    WORKLOAD_DROP = "workload_drop"
+    FAILURE_RATE_SPIKE = "failure_rate_spike"
+    FAILURE_RATE_DROP = "failure_rate_drop"
+    MISSED_EXECUTION = "missed_execution"
+    MEMORY_GROWTH = "memory_growth"
+    QUEUE_TIME_GROWTH = "queue_time_growth"
+    OVERDUE_RUN = "overdue_run"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What was usual before. In the unit of the metric."""
+
+    centre: float
+    """What was to be expected of this run: at its size, its hour, its level."""
+    low: float
+    """Least of what is normal."""
+    high: float
+    """Most of what is normal."""
+    spread: float
+    """Robust standard deviation of the metric's logarithm; of a rate, of the rate."""
+    n: int
+    """Runs that it rests on."""
+    first_at: float
+    """Start of the first of them, in Unix seconds."""
+    last_at: float
+    """Start of the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question asked of a run, and the answer."""
+
+    kind: Kind
+    metric: str
+    """Name of the number, as the API has it: `avg_job_time`, `job_count`, `failure_rate`, …"""
+    current: float
+    baseline: Baseline
+    ratio: float
+    """Effect size: current by centre, at most 999.99."""
+    p_value: float
+    """Of the test: from 0 to 1; also where nothing is reported."""
+    test: str
+    """Its name."""
+    threshold: float
+    """Least ratio (of what falls, highest) that counts."""
+    is_anomaly: bool
+    """The effect counts, and chance alone does not explain it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All that is to be said of one run."""
+
+    checks: tuple[Check, ...]
+    """In the order of their kinds, anomalies or not."""
+    is_enough: bool
+    """False: too few runs came before it, nothing was asked."""
+
+    @property
+    def anomalies(self) -> tuple[Check, ...]:
+        """Those that are."""
+        return tuple(check for check in self.checks if check.is_anomaly)
