@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from jobmon.errors import Unavailable
 from jobmon.server.endpoints import Action, Endpoint, Message, Reply, request_id_of, style_of
 from jobmon.server.principal import principal_of
-from jobmon.server.query import InvalidError, Query, parse, path_values
+from jobmon.server.query import InvalidError, Query, parse, parse_body, path_values
 from jobmon.server.responses import (
     JSON,
     Style,
@@ -30,7 +30,7 @@ from jobmon.server.responses import (
     unavailable,
 )
 from jobmon.server.sharing import Sharing
-from jobmon.server.threads import LONGEST_SECONDS, in_thread
+from jobmon.server.threads import in_thread
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 _log: Final = logging.getLogger("jobmon.server")
@@ -59,17 +59,21 @@ class Dispatch:
         problem = await _problem_of_body(request)
         if problem is not None:
             return error(endpoint.style, problem)
-        given: dict[str, str] = request.path_params
-        values = path_values(given)
+        path: dict[str, str] = request.path_params
+        values = path_values(path)
         if values is None:
-            return self._missing(action, given)
+            return self._missing(action, path)
         request.scope["path_params"] = values
+        given: list[Query] = []
         try:
-            query = parse(action.query, request.scope["query_string"]) if action.query else None
+            if action.query is not None:
+                given.append(parse(action.query, request.scope["query_string"]))
+            if action.body is not None:
+                given.append(parse_body(action.body, await request.body()))
         except InvalidError as refused:
             return invalid(endpoint.style, refused.errors)
         try:
-            return await self._call(action, request, query)
+            return await self._call(action, request, given)
         except (redis.RedisError, Unavailable) as trouble:
             # Its text may hold an address: only the class is logged.
             what = "database" if isinstance(trouble, Unavailable) else "store"
@@ -83,20 +87,21 @@ class Dispatch:
             _log.exception("%s: request failed", request_id_of(request.scope))
             return self._broken()
 
-    async def _call(self, action: Action, request: Request, query: Query | None) -> Response:
-        arguments = (request,) if query is None else (request, query)
+    async def _call(self, action: Action, request: Request, given: Sequence[Query]) -> Response:
+        arguments = (request, *given)
         if inspect.iscoroutinefunction(action.handler):
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with asyncio.timeout(action.longest_seconds):
                 return self._written(action, request, await action.handler(*arguments))
 
         async def answer() -> Response:
             return await in_thread(
-                lambda: self._written(action, request, action.handler(*arguments))
+                lambda: self._written(action, request, action.handler(*arguments)),
+                action.longest_seconds,
             )
 
         if request.method not in _WITHOUT_BODY:
             return await answer()
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(action.longest_seconds):
             return await self._shared.read(_asked(request), answer)
 
     def _written(self, action: Action, request: Request, given: object) -> Response:

@@ -13,12 +13,13 @@ from starlette.types import Scope
 
 from jobmon.server.query import Query
 from jobmon.server.responses import Style
+from jobmon.server.threads import LONGEST_SECONDS
 from jobmon.settings.parse import Scope as Permission
 
 Handler: TypeAlias = Callable[..., object]
-"""Called with the request, and with its query where the action declares one. Gives an instance of
-the declared answer, alone or in a :class:`Reply`, None where there is none, which is a 404, or a
-response of its own.
+"""Called with the request, then with its query and its body where the action declares them. Gives
+an instance of the declared answer, alone or in a :class:`Reply`, None where there is none, which is
+a 404, or a response of its own.
 
 A plain function runs in a thread and may wait for the store; a coroutine must not."""
 
@@ -65,6 +66,8 @@ class Action:
     """Type of what the handler gives: dataclasses of ``jobmon.answers``, lists and unions of them,
     `Message`, None for an envelope without data, or `Text`."""
     query: type[Query] | None = None
+    body: type[Query] | None = None
+    """Of the request; it may be missing."""
     headers: Sequence[str] = ()
     """Names of headers beyond those that every answer has."""
     errors: Sequence[HTTPStatus] = ()
@@ -75,6 +78,8 @@ class Action:
     """True: with 503 it answers as with 200, as far as it can."""
     cost: int = 1
     """Tokens of the rate limit that one request takes; 0: it is not limited."""
+    longest_seconds: float = LONGEST_SECONDS
+    """For which its answer is waited for."""
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:

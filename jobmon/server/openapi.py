@@ -222,6 +222,9 @@ def _operation(
         described["security"].append({})
     if action.query is not None:
         described["parameters"] = query.described(action.query)
+    if action.body is not None:
+        body = {_JSON: {"schema": query.body_described(action.body)}}
+        described["requestBody"] = {"required": False, "content": body}
     responses = described["responses"]
     responses["200"] = _response(
         "As asked.",
@@ -255,7 +258,7 @@ def _errors(endpoint: Endpoint, action: Action, method: str) -> Iterator[HTTPSta
         yield HTTPStatus.TOO_MANY_REQUESTS
     if _VARIABLE.search(endpoint.path):
         yield HTTPStatus.NOT_FOUND
-    if action.query is not None:
+    if action.query is not None or action.body is not None:
         yield HTTPStatus.UNPROCESSABLE_ENTITY
     if method in _UNSAFE:
         yield HTTPStatus.REQUEST_TIMEOUT

@@ -1,14 +1,15 @@
-"""Parameters of paths and queries: each declared once, parsed and described from there.
+"""Parameters of paths, queries and bodies: each declared once, parsed and described from there.
 
 What is not allowed is told in Laravel's words, so that clients that show them go on working.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from starlette.datastructures import QueryParams
 
@@ -136,8 +137,8 @@ def parameter(kind: Kind, description: str, default: Any = None) -> Any:
 class Query:
     """Parameters of one endpoint; subclasses declare them with :func:`parameter`.
 
-    Names that are not declared are ignored, of one that is repeated the last counts, an empty value
-    is none.
+    In a query names that are not declared are ignored, of one that is repeated the last counts, an
+    empty value is none. A body is an object that holds no other names, or nothing at all.
     """
 
     given: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -169,10 +170,35 @@ def parse(kind: type[Q], query: bytes) -> Q:
     Raises:
         InvalidError: Some are not allowed.
     """
-    texts = QueryParams(query)
+    return _parsed(kind, QueryParams(query), {})
+
+
+def parse_body(kind: type[Q], body: bytes) -> Q:
+    """Read the body of a request, which is JSON or empty.
+
+    Raises:
+        InvalidError: It is no object, or some of its members are not allowed.
+    """
+    found: object = json.loads(body) if body else {}
+    if not isinstance(found, dict):
+        raise InvalidError({"body": ["The body must be an object."]})
+    errors: dict[str, list[str]] = {}
+    texts: dict[str, str] = {}
+    names = {one.name for one in _declared(kind)}
+    for name, value in cast("dict[str, object]", found).items():
+        title = name.replace("_", " ")
+        if name not in names:
+            errors[name[:LONGEST_NAME]] = [f"The {title[:LONGEST_NAME]} field is not known."]
+        elif isinstance(value, str):
+            texts[name] = value
+        elif value is not None:
+            errors[name] = [f"The {title} field must be a string."]
+    return _parsed(kind, texts, errors)
+
+
+def _parsed(kind: type[Q], texts: Mapping[str, str], errors: dict[str, list[str]]) -> Q:
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
-    errors: dict[str, list[str]] = {}
     for one in _declared(kind):
         text = texts.get(one.name, "")
         title = one.name.replace("_", " ")
@@ -182,7 +208,7 @@ def parse(kind: type[Q], query: bytes) -> Q:
                 given[one.name] = str(value)
             except _NotAllowedError as refused:
                 errors[one.name] = [str(refused).format(title)]
-        elif one.default is MISSING:
+        elif one.default is MISSING and one.name not in errors:
             errors[one.name] = [f"The {title} field is required."]
     if errors:
         raise InvalidError(errors)
@@ -208,6 +234,22 @@ def described(kind: type[Query]) -> list[Schema]:
             }
         )
     return found
+
+
+def body_described(kind: type[Query]) -> Schema:
+    """The body as OpenAPI describes it."""
+    declared = _declared(kind)
+    members = {
+        one.name: {**one.kind.schema, "type": [one.kind.schema["type"], "null"]}
+        | {"minLength": 0, "description": one.description}
+        for one in declared
+    }
+    return {
+        "type": "object",
+        "properties": members,
+        "required": [one.name for one in declared if one.default is MISSING],
+        "additionalProperties": False,
+    }
 
 
 _PATH: Final[dict[str, tuple[Kind, str]]] = {

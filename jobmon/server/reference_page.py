@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, cast
 
 _STYLE: Final = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8882}
@@ -71,7 +71,8 @@ def _operations(document: dict[str, Any]) -> Iterator[str]:
             yield f'<section><h3 id="{operation["operationId"]}">{name}</h3>'
             yield f"<p>{_text(operation['summary'])}. {_text(operation['description'])}</p>"
             of_path = document["paths"][path].get("parameters", [])
-            yield from _parameters([*of_path, *operation.get("parameters", [])])
+            of_query = operation.get("parameters", [])
+            yield from _parameters([*of_path, *of_query, *_members(operation)])
             yield from _answers(operation["responses"])
             yield "</section>"
 
@@ -96,6 +97,15 @@ def _parameters(parameters: list[dict[str, Any]]) -> Iterator[str]:
             f"<td>{_type(one['schema'])}<td>{_text(one['description'] + tail)}</tr>"
         )
     yield "</tbody></table>"
+
+
+def _members(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Members of a body, as parameters are described."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for name, schema in content["schema"]["properties"].items():
+            required = name in content["schema"]["required"]
+            about = {"description": schema["description"], "required": required}
+            yield {"name": name, "in": "body", "schema": schema, **about}
 
 
 def _answers(responses: dict[str, Any]) -> Iterator[str]:
@@ -140,6 +150,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(map(_type, schema["anyOf"]))
     kind = schema.get("type", "any")
+    if isinstance(kind, list):
+        kind = " or ".join(cast("list[str]", kind))
     if kind == "array":
         return f"list of {_type(schema['items'])}"
     if kind == "object" and "properties" in schema:

@@ -12,12 +12,17 @@ T = TypeVar("T")
 
 MOST: Final = 40
 LONGEST_SECONDS: Final = 30.0
+"""For which an answer is waited for, if its action does not say otherwise."""
 
 _pool: Final = ThreadPoolExecutor(MOST, "jobmon-handler")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T], longest_seconds: float) -> T:
     """What ``work`` returns or raises.
+
+    Args:
+        work: Called in a thread.
+        longest_seconds: For which it is waited for.
 
     Raises:
         TimeoutError: It takes too long, or waits too long for a thread. One that works already
@@ -25,5 +30,5 @@ async def in_thread(work: Callable[[], T]) -> T:
     """
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(LONGEST_SECONDS):
+    async with asyncio.timeout(longest_seconds):
         return await loop.run_in_executor(_pool, context.run, work)

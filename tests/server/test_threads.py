@@ -8,7 +8,7 @@ import threading
 import pytest
 from starlette.requests import Request
 
-from jobmon.server import dispatch, threads
+from jobmon.server import threads
 from jobmon.server.endpoints import Endpoint
 from jobmon.server.responses import Style
 from tests.server.application import Application, action, configured
@@ -16,10 +16,8 @@ from tests.server.application import Application, action, configured
 
 @pytest.mark.parametrize("style", Style)
 def test_a_handler_that_takes_too_long_is_given_up_and_goes_on(
-    style: Style, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    style: Style, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(threads, "LONGEST_SECONDS", 0.1)
-    monkeypatch.setattr(dispatch, "LONGEST_SECONDS", 0.1)
     going_on, ended = threading.Event(), threading.Event()
 
     def slow(_request: Request) -> None:
@@ -31,9 +29,12 @@ def test_a_handler_that_takes_too_long_is_given_up_and_goes_on(
 
     endpoints = [
         Endpoint(
-            "/slow", style, {"GET": action(slow, answer=None)}, failure="Failed to retrieve thing"
+            "/slow",
+            style,
+            {"GET": action(slow, answer=None, longest_seconds=0.1)},
+            failure="Failed to retrieve thing",
         ),
-        Endpoint("/slow-too", style, {"GET": action(slow_too, answer=None)}),
+        Endpoint("/slow-too", style, {"GET": action(slow_too, answer=None, longest_seconds=0.1)}),
     ]
     app = Application(configured(), endpoints)
     for path in ("/slow", "/slow-too"):
@@ -47,8 +48,7 @@ def test_a_handler_that_takes_too_long_is_given_up_and_goes_on(
     assert ended.wait(20)
 
 
-def test_what_hangs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "LONGEST_SECONDS", 0.2)
+def test_what_hangs_is_bounded() -> None:
     going_on = threading.Event()
     begun: list[int] = []
 
@@ -57,7 +57,7 @@ def test_what_hangs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         going_on.wait(20)
 
     async def many() -> list[object]:
-        asked = (threads.in_thread(hang) for _ in range(2 * threads.MOST))
+        asked = (threads.in_thread(hang, 0.2) for _ in range(2 * threads.MOST))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     try:
@@ -66,5 +66,4 @@ def test_what_hangs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         going_on.set()
     assert all(isinstance(one, TimeoutError) for one in found)
     assert len(begun) == threads.MOST
-    monkeypatch.undo()
-    assert asyncio.run(threads.in_thread(lambda: 7)) == 7
+    assert asyncio.run(threads.in_thread(lambda: 7, 20)) == 7
