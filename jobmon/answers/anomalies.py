@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from jobmon.answers.paginator import Paginator
 from jobmon.answers.period import Period
 from jobmon.answers.values import Answer, Instant, Number
+
+Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline(Answer):
+    """What was usual before, in the unit of the metric."""
+
+    centre: float
+    """What was to be expected of this run: at its size, its hour, its level."""
+    low: float
+    """Least of what is normal."""
+    high: float
+    """Most of what is normal."""
+    spread: float
+    """Robust standard deviation of the metric's logarithm; of a rate, of the rate."""
+    runs: int
+    """How many it rests on."""
+    first_at: Instant | None
+    """Start of the first of them."""
+    last_at: Instant | None
+    """Start of the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +45,7 @@ class Anomaly(Answer):
     """What it was compared with."""
     anomaly_current: Number
     anomaly_baseline_avg: Number
-    anomaly_severity: str
-    """`low`, `medium`, `high` or `critical`."""
+    anomaly_severity: Severity
     change_percent: Number | None
     threshold: Number
     baseline_runs: int
@@ -32,6 +53,27 @@ class Anomaly(Answer):
     process_id: str | None
     """Of the run; of a missed execution, of the last run before it."""
     detected_at: Instant
+    app: str
+    environment: str
+    summary: str
+    """One sentence for people."""
+    baseline: Baseline | None
+    """None where only the time since the last run counts."""
+    ratio: float | None
+    """Effect size: current by expected, at most 999.99."""
+    p_value: float | None
+    test: str | None
+    """Name of the statistical test."""
+    trace_id: str | None
+    state: Literal["open", "resolved"]
+    occurrences: int
+    """Runs in which it was seen."""
+    last_seen_at: Instant
+    resolved_at: Instant | None
+    resolution: str | None
+    """`recovered`, `accepted` as the new normal, `superseded`, `started`, `ended`, or `stopped`."""
+    owner: str | None
+    """Of the command, as the configuration names it."""
 
 
 @dataclass(frozen=True, slots=True)
