@@ -1,0 +1,192 @@
+"""``jobmon explain``: what is usual for a command, and what that makes of its last runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from jobmon import settings as configuration
+from jobmon.analysis.checks import Check, Kind, Verdict
+from jobmon.analysis.judge import judge
+from jobmon.analysis.runs import Run, Runs
+from jobmon.analysis.severity import severity
+from jobmon.analysis.thresholds import Thresholds
+from jobmon.cli import Exit
+from jobmon.cli.ranges import Scale
+from jobmon.cli.tables import console, table
+from jobmon.history import database, migrate
+from jobmon.history.runs import RunReader, Window
+from jobmon.history.schema import tables
+from jobmon.inert import inert
+from jobmon.settings import Settings
+
+_MOST_RUNS: Final = 100
+_METRICS: Final = {
+    "time": (Kind.PERFORMANCE_DEGRADATION, Kind.PERFORMANCE_IMPROVEMENT),
+    "jobs": (Kind.WORKLOAD_SPIKE, Kind.WORKLOAD_DROP),
+    "failures": (Kind.FAILURE_RATE_SPIKE, Kind.FAILURE_RATE_DROP),
+    "memory": (Kind.MEMORY_GROWTH,),
+    "queue": (Kind.QUEUE_TIME_GROWTH,),
+}
+"""Kinds that ask about each number."""
+_LEGEND: Final = "[---|---] what is usual, from its least over its centre to its most; * the run"
+
+
+class _Judged(NamedTuple):
+    """A run, and what the runs before it make of it."""
+
+    run: Run
+    verdict: Verdict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("command_name", metavar="COMMAND", help="name of a command")
+    parser.add_argument(
+        "--metric",
+        choices=tuple(_METRICS),
+        default="time",
+        help="the number that is drawn (default: time, per job)",
+    )
+    parser.add_argument(
+        "--runs", type=_many, default=20, metavar="N", help="of the last N runs, at most 100: 20"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _many(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST_RUNS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 to {_MOST_RUNS}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge its last runs, each by those before it, and show the numbers.
+
+    Returns:
+        0; 1 when it did not run within ``analyze_mode.retention_days``.
+    """
+    settings = configuration.load()
+    migrate.prepare(settings)
+    name = args.command_name
+    since = datetime.now(UTC) - timedelta(days=settings.analyze_mode.retention_days)
+    engine = database.connect(settings)
+    try:
+        reader = RunReader(engine, tables(settings.database.table_prefix))
+        ((_, windows),) = reader.windows([name], since)
+        if not isinstance(windows, list):
+            raise windows
+    finally:
+        engine.dispose()
+    found = [(one, _judged(one, args.runs, settings)) for one in windows if one.is_drained.any()]
+    if not found:
+        print(f'No runs found for command "{inert(name)}".', file=sys.stderr)
+        return Exit.FAILED
+    if args.format == "json":
+        print(json.dumps({"commands": [_as_json(*one) for one in found]}, indent=2))
+    else:
+        for window, judged in found:
+            console().print(_shown(window, judged, args.metric, settings))
+    return Exit.DONE
+
+
+def _judged(window: Window, last: int, settings: Settings) -> list[_Judged]:
+    """The last runs, the newest last."""
+    thresholds = Thresholds.of(settings, window.key.command)
+    runs = [Run(*row) for row in window.numbers[window.is_drained].tolist()]
+    history = Runs.of(runs)
+    first = max(0, len(runs) - last)
+    return [
+        _Judged(one, judge(history.first(at), one, thresholds))
+        for at, one in enumerate(runs[first:], start=first)
+    ]
+
+
+def _shown(
+    window: Window, judged: Sequence[_Judged], metric: str, settings: Settings
+) -> RenderableType:
+    key = window.key
+    many = int(window.is_drained.sum())
+    title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): {many} runs in "
+    title += f"the last {settings.analyze_mode.retention_days} days"
+    kinds = _METRICS[metric]
+    drawn = [(one, _check(one.verdict, kinds)) for one in judged]
+    scale = Scale.over(
+        number
+        for _, check in drawn
+        if check is not None
+        for number in (check.baseline.low, check.baseline.high, check.current)
+    )
+    made = table(title, "run", "jobs", "failed", metric, "usual", "", "verdict")
+    for one, check in drawn:
+        began = datetime.fromtimestamp(one.run.started_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        made.add_row(
+            began,
+            f"{one.run.job_count:.0f}",
+            f"{one.run.failed_jobs:.0f}",
+            "-" if check is None else written(check.metric, check.current),
+            "-" if check is None else _usual(check),
+            Text("" if check is None else _drawn(scale, check)),
+            _word(one.verdict),
+        )
+    return Group(made, Text(_LEGEND, style="dim"), Text())
+
+
+def _check(verdict: Verdict, kinds: Sequence[Kind]) -> Check | None:
+    """What was asked about a number; of two questions, the one that was answered with yes."""
+    found = [one for one in verdict.checks if one.kind in kinds]
+    return max(found, key=lambda one: one.is_anomaly, default=None)
+
+
+def _drawn(scale: Scale, check: Check) -> str:
+    usual = check.baseline
+    return scale.drawn(usual.low, usual.centre, usual.high, check.current)
+
+
+def _usual(check: Check) -> str:
+    usual = check.baseline
+    return f"{written(check.metric, usual.low)} to {written(check.metric, usual.high)}"
+
+
+def _word(verdict: Verdict) -> Text:
+    if not verdict.is_enough:
+        return Text("not enough history", "dim")
+    if not verdict.anomalies:
+        return Text("normal", "green")
+    words = (f"{severity(one).upper()} {one.kind}" for one in verdict.anomalies)
+    return Text(", ".join(words), "red")
+
+
+def _as_json(window: Window, judged: Sequence[_Judged]) -> dict[str, object]:
+    return {
+        **window.key._asdict(),
+        "runs": [
+            {
+                **{name: _finite(value) for name, value in one.run._asdict().items()},
+                "is_enough": one.verdict.is_enough,
+                "checks": [_check_as_json(check) for check in one.verdict.checks],
+            }
+            for one in judged
+        ],
+    }
+
+
+def _check_as_json(check: Check) -> dict[str, object]:
+    found = asdict(check)
+    numbers: dict[str, object] = found["baseline"]
+    found["baseline"] = {name: _finite(value) for name, value in numbers.items()}
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
