@@ -22,6 +22,7 @@ from typing import (
 from jobmon.settings import access, parse
 from jobmon.settings.access import Password, Token
 from jobmon.settings.parse import Listen, Rule
+from jobmon.settings.webhooks import Webhook, webhooks
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -579,6 +580,18 @@ class Settings(Section):
     tracking_ttl: int = _key(86_400, _TTL, "Life of a run's keys while any of its work is open.")
     completed_ttl: int = _key(3_600, _TTL, "Life of a run's keys after all of it succeeded.")
     failed_ttl: int = _key(172_800, _TTL, "Life of a run's keys after some of it failed.")
+    webhooks: tuple[Webhook, ...] = _key(
+        (),
+        webhooks(),
+        "Where events of anomalies are posted: `[[webhooks]]`, each with `url`, and if wanted "
+        "`secret` (signs what is posted), `min_severity` and `types`.",
+        secret=True,
+    )
+    webhooks_allow_private: bool = _key(
+        False,
+        parse.boolean(),
+        "Post also to addresses that are not public, such as those of a cluster.",
+    )
     redis: Redis = _section(Redis)
     database: Database = _section(Database)
     recorder: Recorder = _section(Recorder)
@@ -633,7 +646,7 @@ LATER_KEYS: Final = frozenset(
     analyze_mode.failed_jobs_threshold_lower analyze_mode.job_count_threshold
     analyze_mode.job_count_threshold_lower analyze_mode.analysis_interval_minutes
     analyze_mode.schedule_analysis_enabled analyze_mode.missed_execution_threshold_hours
-    auth.session_hours ui.enabled webhooks webhooks_allow_private
+    auth.session_hours ui.enabled
     """.split()
 )
 """Documented options that no code of this version reads; setting one is refused, not ignored."""
