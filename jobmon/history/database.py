@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import time
 from collections.abc import Generator
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobmon.errors import Unavailable
@@ -19,6 +27,8 @@ from jobmon.inert import inert
 from jobmon.settings import SettingsError
 
 if TYPE_CHECKING:
+    from sqlalchemy.pool import ConnectionPoolEntry
+
     from jobmon.settings import Settings
 
 STATEMENT_SECONDS: Final = 30.0
@@ -34,6 +44,9 @@ _CONNECT_SECONDS: Final = 5
 _POOL_SECONDS: Final = 5.0
 _DEAD_PEER_SECONDS: Final = 20
 """Silence after which a connection whose other end has vanished is given up."""
+_TRUSTED_SECONDS: Final = 10.0
+"""How long a connection that says nothing is taken for one that works."""
+_RETURNED_AT: Final = "jobmon_returned_at"
 _POOL: Final = 5
 _OVERFLOW: Final = 5
 
@@ -94,7 +107,8 @@ def connect(
         "pool_size": _POOL,
         "max_overflow": _OVERFLOW,
         "pool_timeout": _POOL_SECONDS,
-        "pool_pre_ping": True,
+        # One of PostgreSQL is looked at instead, which costs no round trip.
+        "pool_pre_ping": kind != "postgresql",
         "connect_args": _OPTIONS[kind](url, statement_seconds),
     }
     if kind != "sqlite":
@@ -107,6 +121,9 @@ def connect(
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif kind == "postgresql":
+        event.listen(engine, "checkin", _note_return)
+        event.listen(engine, "checkout", _look_at(engine))
     elif kind == "mysql":
         _refuse_unknown(engine, url)
         event.listen(engine, "connect", _prepare_mysql(statement_seconds))
@@ -306,6 +323,38 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     immediate = connection.get_execution_options().get(_IMMEDIATE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _note_return(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_RETURNED_AT] = time.monotonic()
+
+
+def _look_at(engine: sa.Engine) -> Any:
+    """What asks a connection that has said something unasked, such as its end, if it still works.
+
+    One that was idle for long is asked in any case: something between the two may have dropped it.
+    """
+
+    def look(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        returned_at = record.info.get(_RETURNED_AT)
+        if returned_at is None:  # it is new
+            return
+        is_trusted = time.monotonic() - returned_at < _TRUSTED_SECONDS and not connection.closed
+        # poll, not select: that knows no descriptor above 1,023.
+        if is_trusted and not _spoke(connection.fileno()):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("the connection was cut") from error
+
+    return look
+
+
+def _spoke(descriptor: int) -> bool:
+    watched = select.poll()
+    watched.register(descriptor, select.POLLIN)
+    return bool(watched.poll(0))
 
 
 def _prepare_mysql(statement_seconds: float | None) -> Any:

@@ -49,6 +49,20 @@ class Batch(NamedTuple):
     """Of each job up to there that was not pushed, why."""
     broken_off: QueueUnavailable | None
     """Why the rest was not tried."""
+    is_waiting: bool = False
+    """The rest was not tried, as somebody else has the next one in hand."""
+
+
+class _Free(NamedTuple):
+    """What may be claimed of a page."""
+
+    up_to: int
+    """The last row that was looked at."""
+    failures: list[Failure]
+    refusals: dict[int, JobmonError]
+    """Why other rows may not, by rows."""
+    broken_off: QueueUnavailable | None
+    is_waiting: bool
 
 
 @dataclass(slots=True)
@@ -92,7 +106,15 @@ class Batches:
         self._stop = stop
         self._claim_time = timedelta(seconds=claim_seconds)
 
-    def push(self, pusher: Pusher, page: Sequence[Failure], who: str, *, force: bool) -> Batch:
+    def push(
+        self,
+        pusher: Pusher,
+        page: Sequence[Failure],
+        who: str,
+        *,
+        force: bool,
+        is_patient: bool = False,
+    ) -> Batch:
         """Push those of some jobs that nobody else has in hand.
 
         Args:
@@ -100,17 +122,20 @@ class Batches:
             page: At least one, in the order of their rows.
             who: Asks.
             force: Push also what an earlier call may have pushed.
+            is_patient: End before a job that somebody else has in hand, who may be dead: it is
+                asked for again.
 
         Raises:
             DatabaseUnavailable: None was pushed.
             redis.RedisError: The store went away; those before were pushed.
         """
-        free, refusals, broken_off = self._free(pusher, page, force=force)
+        up_to, free, refusals, broken_off, is_waiting = self._free(
+            pusher, page, force=force, is_patient=is_patient
+        )
         if broken_off is not None:
             return Batch(page[0].id - 1, 0, [], broken_off)
-        up_to = page[-1].id
         if not free:
-            return Batch(up_to, 0, list(refusals.values()), None)
+            return Batch(up_to, 0, list(refusals.values()), None, is_waiting)
         claim = self._announced(who)
         claimed = self._claims.claim(free, claim)
         mine = {one.id for one in claimed}
@@ -120,7 +145,7 @@ class Batches:
         try:
             for at, failure in enumerate(claimed):
                 if at and (self._stop.is_set() or time.monotonic() - began > _LONGEST_SECONDS):
-                    up_to = failure.id - 1
+                    up_to, is_waiting = failure.id - 1, False
                     break
                 try:
                     _push(pusher, failure, claim, ends)
@@ -132,7 +157,7 @@ class Batches:
         if is_settled:
             self._pushes.close(claim.token)
         tried = [reason for row, reason in sorted(refusals.items()) if row <= up_to]
-        return Batch(up_to, ends.pushed, tried, broken_off)
+        return Batch(up_to, ends.pushed, tried, broken_off, is_waiting)
 
     def is_held(self, failure: Failure) -> bool:
         """Whether somebody has the job in hand.
@@ -177,33 +202,44 @@ class Batches:
             self._claims.release([failure])
 
     def _free(
-        self, pusher: Pusher, page: Sequence[Failure], *, force: bool
-    ) -> tuple[list[Failure], dict[int, JobmonError], QueueUnavailable | None]:
-        """Those that may be claimed, why other rows may not, why the rest was not looked at."""
+        self, pusher: Pusher, page: Sequence[Failure], *, force: bool, is_patient: bool
+    ) -> _Free:
         free: list[Failure] = []
         refusals: dict[int, JobmonError] = {}
         for failure in page:
+            if is_patient and self.is_held(failure):
+                return _Free(failure.id - 1, free, refusals, None, is_waiting=True)
             try:
                 pusher.check(failure)
-                self._ask(pusher, failure, force=force)
-                free.append(failure)
+                if self._is_pushed(pusher, failure, force=force):
+                    self._claims.remove([failure])
+                    # By an earlier turn of whoever is patient: it is no refusal.
+                    if not is_patient:
+                        refusals[failure.id] = NotFailedError(failure.given)
+                else:
+                    free.append(failure)
             except QueueUnavailable as reason:
-                return [], refusals, reason
+                return _Free(page[0].id - 1, [], refusals, reason, is_waiting=False)
             except _REFUSED as reason:
                 refusals[failure.id] = reason
-        return free, refusals, None
+        return _Free(page[-1].id, free, refusals, None, is_waiting=False)
 
-    def _ask(self, pusher: Pusher, failure: Failure, *, force: bool) -> None:
+    def _is_pushed(self, pusher: Pusher, failure: Failure, *, force: bool) -> bool:
+        """Whether a dead holder has pushed it.
+
+        Raises:
+            NotFailedError: Somebody has it in hand.
+            PerhapsPushedError: Nobody knows.
+            QueueUnavailable: Its queue cannot be asked.
+        """
         if failure.claim is None:
-            return
+            return False
         if self.is_held(failure):
             raise NotFailedError(failure.given)
         verdict = self._judge(pusher, failure)
-        if verdict is Verdict.PUSHED:
-            self._claims.remove([failure])
-            raise NotFailedError(failure.given)
         if verdict is Verdict.PERHAPS and not force:
             raise PerhapsPushedError(failure.given)
+        return verdict is Verdict.PUSHED
 
     def _judge(self, pusher: Pusher, failure: Failure) -> Verdict:
         claim = failure.claim

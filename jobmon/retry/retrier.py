@@ -243,7 +243,9 @@ class Retrier:
                 page = self._claims.page(request.process_id, after, request.last, batch.MOST)
                 done = Batch(request.last, 0, [], None)
                 if page:
-                    done = self._batches.push(pusher, page, request.who, force=False)
+                    done = self._batches.push(
+                        pusher, page, request.who, force=False, is_patient=True
+                    )
                 after = done.up_to
                 for reason in (*done.refusals, done.broken_off):
                     error = str(reason) if reason is not None else error
@@ -257,7 +259,7 @@ class Retrier:
                 )
                 if not known:
                     return False
-                if after >= request.last or done.broken_off is not None:
+                if after >= request.last or done.broken_off is not None or done.is_waiting:
                     return True
         return False
 
