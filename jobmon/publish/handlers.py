@@ -15,7 +15,6 @@ from jobmon.publish.bounded import Call
 if TYPE_CHECKING:
     from jobmon.anomaly import Handler, PerformanceAnomalyDetected
 
-NAME: Final = "handlers"
 SECONDS: Final = 10.0
 """Longest wait for one handler."""
 
@@ -30,7 +29,7 @@ class HandlerSink:
     is passed over. One that is ``async`` is cancelled instead.
     """
 
-    name: Final = NAME
+    name: str = "handlers"
 
     def __init__(self, seconds: float = SECONDS) -> None:
         """Make one.

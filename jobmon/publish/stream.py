@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jobmon.anomaly import PerformanceAnomalyDetected
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class StreamSink:
     """The stream and the channel beside it. Takes every event, each once."""
 
-    name: Final = "stream"
+    name: str = "stream"
 
     def __init__(self, events: Events) -> None:
         self._events = events
