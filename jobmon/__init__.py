@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jobmon.instrument.install import instrument, uninstrument
     from jobmon.instrument.redaction import register as redact
     from jobmon.instrument.tracking import TrackableJob, track
+    from jobmon.publish.listener import listen
 
     __version__: str
 
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "command",
     "instrument",
+    "listen",
     "on_anomaly",
     "on_anomaly_resolved",
     "redact",
@@ -35,6 +37,7 @@ _HOME = {
     "Run": ("jobmon.instrument.commands", "Run"),
     "TrackableJob": ("jobmon.instrument.tracking", "TrackableJob"),
     "command": ("jobmon.instrument.commands", "command"),
+    "listen": ("jobmon.publish.listener", "listen"),
     "on_anomaly": ("jobmon.anomaly", "on_anomaly"),
     "on_anomaly_resolved": ("jobmon.anomaly", "on_anomaly_resolved"),
     "redact": ("jobmon.instrument.redaction", "register"),

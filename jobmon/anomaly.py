@@ -5,15 +5,19 @@ Called by users, and by what publishes; imports the standard library only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 State = Literal["opened", "escalated", "resolved"]
 Severity = Literal["low", "medium", "high", "critical"]
+STATES: Final[tuple[State, ...]] = ("opened", "escalated", "resolved")
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 """The mildest first."""
+_TEXTS: Final = ("id", "anomaly_id", "command_name", "anomaly_type", "metric", "summary")
+_NUMBERS: Final = ("anomaly_current", "anomaly_baseline_avg", "threshold", "baseline_runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +72,39 @@ class PerformanceAnomalyDetected:
         """What `to_dict` gave; what a later version adds is left out.
 
         Raises:
-            ValueError: A field is missing, or the moment is none.
+            ValueError: A field is missing, a text or a number is none, or one of the few words
+                that a field may be is another.
         """
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in values]
         if missing:
             raise ValueError(f"an event without {', '.join(missing)}")
         given: dict[str, Any] = {name: values[name] for name in names}
+        for name in _TEXTS:
+            if not isinstance(given[name], str):
+                raise ValueError(f"an event whose {name} is no text")
+        for name in _NUMBERS:
+            if not isinstance(given[name], int | float):
+                raise ValueError(f"an event whose {name} is no number")
+        if given["state"] not in STATES or given["anomaly_severity"] not in SEVERITIES:
+            raise ValueError("an event of an unknown state or severity")
         given["detected_at"] = datetime.fromisoformat(str(values["detected_at"]))
         return cls(**given)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> PerformanceAnomalyDetected:
+        """The same, of a text that anybody may have written.
+
+        Raises:
+            ValueError: It is none of an event.
+        """
+        try:
+            values: object = json.loads(text)
+        except RecursionError:
+            raise ValueError("an event that is nested too deeply") from None
+        if not isinstance(values, dict):
+            raise ValueError("an event that is no object")
+        return cls.from_dict(cast("dict[str, Any]", values))
 
 
 Handler = Callable[[PerformanceAnomalyDetected], object]

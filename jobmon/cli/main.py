@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
     "failed": _Command("jobmon.cli.failed", "show failed jobs, or delete some"),
     "retry": _Command("jobmon.cli.retry", "run failed jobs again"),
+    "events": _Command("jobmon.cli.events", "show anomalies as they are found, call handlers"),
     "schedules": _Command("jobmon.cli.schedules", "show schedulers, and what they send when"),
     "workers": _Command("jobmon.cli.workers", "show workers, and what they run"),
     "token": _Command("jobmon.cli.token", "make a token or a password for the API"),
@@ -43,6 +44,7 @@ _ALIASES: Final = {"metrics:sync": "sync"}
 _EXTRA_OF: Final = {
     "alembic": "server",
     "celery": "celery",
+    "httpcore": "server",
     "prometheus_client": "server",
     "rich": "server",
     "rq": "rq",

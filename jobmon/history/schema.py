@@ -32,6 +32,11 @@ _FAILED: Final = sa.text("status = 'failed'")
 _OF_FAILED: Final[dict[str, Any]] = {"sqlite_where": _FAILED, "postgresql_where": _FAILED}
 """Of an index that finds failed jobs among the others; most succeed, and cost it nothing. MySQL
 knows no index of some rows."""
+_NOT_ANALYZED: Final = sa.text("analyzed_at IS NULL")
+_OF_NOT_ANALYZED: Final[dict[str, Any]] = {
+    "sqlite_where": _NOT_ANALYZED,
+    "postgresql_where": _NOT_ANALYZED,
+}
 
 
 class SchemaError(JobmonError):
@@ -52,7 +57,11 @@ class Tables:
     failed_jobs: sa.Table
     """One row per job that is failed or lost now."""
     anomalies: sa.Table
-    """One row per deviation found."""
+    """One row per deviation, from its first run to its last."""
+    anomaly_events: sa.Table
+    """One row per turn of a deviation: what is to be published."""
+    anomaly_deliveries: sa.Table
+    """One row per event and sink that it goes to."""
     period_totals: sa.Table
     """Sums over the rows of each hour and each day, kept by whatever writes or deletes a row."""
     fence: sa.Table
@@ -73,6 +82,8 @@ def tables(prefix: str) -> Tables:
         _job_attempts(metadata, prefix),
         _failed_jobs(metadata, prefix),
         _anomalies(metadata, prefix),
+        _anomaly_events(metadata, prefix),
+        _anomaly_deliveries(metadata, prefix),
         _period_totals(metadata, prefix),
         _fence(metadata, prefix),
     )
@@ -143,6 +154,10 @@ def _command_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         # Of this row.
         _needed("created_at", UtcDateTime()),
         _needed("updated_at", UtcDateTime()),
+        # The analysis's: the mean of its jobs, and when it was judged. Whatever replaces the row
+        # leaves them out, so that a run that has changed is judged once more.
+        sa.Column("queue_time", Double()),
+        sa.Column("analyzed_at", UtcDateTime()),
         sa.UniqueConstraint("process_id"),
         sa.Index(None, "run_date"),
         sa.Index(None, "created_at"),
@@ -151,6 +166,11 @@ def _command_metrics(metadata: sa.MetaData, prefix: str) -> sa.Table:
         # column serves as the index of that column alone.
         sa.Index(None, "started_at", "id"),
         sa.Index(None, "command_name", "started_at", "id"),
+        sa.Index(
+            f"ix_{prefix}command_metrics_not_analyzed",
+            *("analyzed_at", "command_name", "started_at"),
+            **_OF_NOT_ANALYZED,
+        ),
         **MYSQL,
     )
 
@@ -291,10 +311,11 @@ def _anomalies(metadata: sa.MetaData, prefix: str) -> sa.Table:
         _needed("command_name", Name(255)),
         _needed("app", Name(64), "'default'"),
         _needed("environment", Name(64), "'production'"),
-        # Of a missed execution, the last run's: one row per silence.
+        # The run that began it. Of a missed execution, the last run's: one row per silence.
         sa.Column("process_id", Name(36)),
         _needed("anomaly_type", Name(32)),
         _needed("metric", Name(32)),
+        # Of the run that differed last.
         _needed("current", Double()),
         _needed("baseline_avg", Double()),
         _needed("severity", Name(8)),
@@ -302,11 +323,81 @@ def _anomalies(metadata: sa.MetaData, prefix: str) -> sa.Table:
         _needed("threshold", Double()),
         sa.Column("details", Json()),
         _needed("detected_at", UtcDateTime()),
+        # When its first event was written; null: nobody was told.
         sa.Column("notified_at", UtcDateTime()),
+        # 'pending' until enough runs in a row differ, then 'open', then 'resolved'.
+        _needed("state", Name(8), "'open'"),
+        _needed("summary", Name(500), "''"),
+        # Current by baseline, at most 999.99: the latest, the worst, and that of the first event.
+        sa.Column("ratio", Double()),
+        sa.Column("worst_ratio", Double()),
+        sa.Column("notified_ratio", Double()),
+        sa.Column("p_value", Double()),
+        sa.Column("test", Name(64)),
+        _needed("baseline_runs", sa.Integer(), "0"),
+        sa.Column("trace_id", Name(32)),
+        # Runs that differed; of a missed execution, those that did not start.
+        _needed("occurrences", sa.Integer(), "1"),
+        sa.Column("last_seen_at", UtcDateTime()),
+        # Of the latest run that was counted here, whether it differed or not.
+        sa.Column("last_process_id", Name(36)),
+        sa.Column("escalated_at", UtcDateTime()),
+        sa.Column("resolved_at", UtcDateTime()),
+        sa.Column("resolution", Name(16)),
+        # Normal runs in a row; once resolved, runs since.
+        _needed("recovering", sa.Integer(), "0"),
+        sa.Column("owner", Name(255)),
         sa.UniqueConstraint("anomaly_id"),
         sa.UniqueConstraint("process_id", "anomaly_type"),
         sa.Index(None, "command_name", "detected_at"),
         sa.Index(None, "severity", "detected_at"),
+        sa.Index(None, "state", "command_name"),
+        **MYSQL,
+    )
+
+
+def _anomaly_events(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}anomaly_events",
+        metadata,
+        _id(),
+        _needed("event_id", Name(36)),
+        _needed("anomaly_id", Name(36)),
+        # 'opened', 'escalated' or 'resolved'.
+        _needed("state", Name(12)),
+        _needed("severity", Name(8)),
+        _needed("anomaly_type", Name(32)),
+        # A JSON object, as `PerformanceAnomalyDetected.to_dict` gives it.
+        _needed("body", LongText()),
+        _needed("created_at", UtcDateTime()),
+        # When it got a delivery for each sink; null: not yet.
+        sa.Column("adopted_at", UtcDateTime()),
+        sa.UniqueConstraint("event_id"),
+        sa.Index(None, "anomaly_id"),
+        sa.Index(None, "adopted_at", "id"),
+        **MYSQL,
+    )
+
+
+def _anomaly_deliveries(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    return sa.Table(
+        f"{prefix}anomaly_deliveries",
+        metadata,
+        _id(),
+        _needed("event_id", Name(36)),
+        _needed("sink", Name(80)),
+        _needed("attempts", sa.Integer(), "0"),
+        _needed("next_at", UtcDateTime()),
+        sa.Column("delivered_at", UtcDateTime()),
+        sa.Column("given_up_at", UtcDateTime()),
+        # Of the last attempt, in words.
+        sa.Column("error", Name(255)),
+        sa.UniqueConstraint("event_id", "sink"),
+        # What is due at a sink, those that wait longest first.
+        sa.Index(
+            f"ix_{prefix}anomaly_deliveries_due",
+            *("sink", "delivered_at", "given_up_at", "next_at"),
+        ),
         **MYSQL,
     )
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, case, func, select
 
-from jobmon.errors import JobmonError
-from jobmon.history.database import writing
+from jobmon.history.fence import Fence
 from jobmon.history.rows import Row
 from jobmon.history.schema import Tables
 from jobmon.history.target import CountedTarget, Target
@@ -17,10 +16,6 @@ from jobmon.history.totals import FAILURES, JOBS, RUNS, Changes, Totals
 from jobmon.store.chunks import chunks
 
 _CHUNK: Final = 500
-
-
-class FencedError(JobmonError):
-    """Somebody else does the work by now; nothing of the transaction was written."""
 
 
 @dataclass(slots=True)
@@ -58,8 +53,7 @@ class History:
         dialect = engine.dialect
         self._engine = engine
         self._tables = tables
-        self._lease = lease
-        self._store = store
+        self._fence = Fence(tables, lease, store)
         self._jobs = CountedTarget(dialect, tables.job_metrics, ("process_id", "job_id"), JOBS)
         self._attempts = Target(dialect, tables.job_attempts, ("process_id", "job_id", "attempt"))
         self._runs = CountedTarget(dialect, tables.command_metrics, ("process_id",), RUNS)
@@ -78,10 +72,8 @@ class History:
             sqlalchemy.exc.DBAPIError: The database refuses, or cannot be reached.
             redis.RedisError: The store does not say which one it is.
         """
-        fence = f"{self._lease}:{self._store()}"
         changes = Changes()
-        with writing(self._engine) as connection:
-            self._take_fence(connection, fence, token)
+        with self._fence.writing(self._engine, token) as connection:
             self._jobs.put_counted(connection, batch.jobs, changes)
             self._jobs.take_counted(connection, batch.open_again, changes)
             self._attempts.put(connection, batch.attempts)
@@ -89,22 +81,6 @@ class History:
             self._failed.put_counted(connection, batch.failed, changes)
             self._failed.take_counted(connection, batch.failed_no_more, changes)
             self._totals.apply(connection, changes)
-
-    def _take_fence(self, connection: Connection, name: str, token: int) -> None:
-        """First: it holds the row until the end, so that no two ever write at once.
-
-        Else a holder that was frozen before its commit might put back, in the end, what its
-        successor looked for in vain to take out.
-        """
-        fence = self._tables.fence
-        own = fence.c.name == name
-        if connection.execute(
-            update(fence).where(own, fence.c.token <= token), {"token": token}
-        ).rowcount:
-            return
-        if connection.execute(select(fence.c.token).where(own)).first() is not None:
-            raise FencedError("somebody else has taken over the work")
-        connection.execute(insert(fence), {"name": name, "token": token})
 
     def _recounted(self, connection: Connection, rows: list[Row]) -> list[Row]:
         """The rows, of which those whose counters cannot know all are counted anew."""

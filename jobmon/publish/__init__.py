@@ -1,4 +1,5 @@
-"""Owns the way of anomalies to whoever wants to know: handlers, a stream, webhooks.
+"""Owns the way of anomalies to whoever wants to know: handlers, the stream, webhooks, listeners.
 
-Called by the server and the CLI. Must never import server or cli.
+Called by the server's work, the CLI and users' scripts.
+Must never import server or cli; what listens imports redis and the standard library alone.
 """

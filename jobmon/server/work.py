@@ -17,10 +17,11 @@ from jobmon.history import database
 from jobmon.history.commit import Committer
 from jobmon.history.copying import LeaseLostError, Report
 from jobmon.history.failures import Failures
+from jobmon.history.fence import FencedError
 from jobmon.history.retention import Retention
 from jobmon.history.schema import tables
 from jobmon.history.sync import Sync
-from jobmon.history.write import FencedError, History
+from jobmon.history.write import History
 from jobmon.retry.retrier import Retrier
 from jobmon.server.leader import Leader
 from jobmon.server.reaper import Reaping

@@ -9,6 +9,7 @@ from jobmon.settings.explain import Explained, explain
 from jobmon.settings.load import SettingsError, load, load_for_worker
 from jobmon.settings.parse import Listen
 from jobmon.settings.schema import ENV_PREFIX, KEYS, LATER_KEYS, Key, Settings
+from jobmon.settings.webhooks import Webhook
 
 __all__ = [
     "ENV_PREFIX",
@@ -21,6 +22,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Token",
+    "Webhook",
     "explain",
     "load",
     "load_for_worker",

@@ -190,7 +190,7 @@ def _items(raw: str) -> list[object]:
 
         try:
             decoded: object = json.loads(stripped)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("it starts with [ but is not a JSON array") from None
         if isinstance(decoded, list):
             return cast("list[object]", decoded)

@@ -22,6 +22,7 @@ from typing import (
 from jobmon.settings import access, parse
 from jobmon.settings.access import Password, Token
 from jobmon.settings.parse import Listen, Rule
+from jobmon.settings.webhooks import Webhook, webhooks
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -390,6 +391,47 @@ class Sync(Section):
     chunk_delay_ms: int = _key(10, parse.whole(0, 60_000, "ms"), "Pause between two batches.")
 
 
+_MORE: Final = parse.number(1.01, 1000)
+_LESS: Final = parse.number(0, 0.99)
+
+
+@_frozen
+class AnalyzeMode(Section):
+    """Judging whether runs are normal."""
+
+    enabled: bool = _key(
+        True, parse.boolean(), "The server judges by itself. Off: only when it is asked to."
+    )
+    retention_days: int = _key(
+        30, parse.whole(1, 365, "d"), "How far back it looks. Nothing is deleted for it."
+    )
+    performance_threshold: float = _key(
+        1.5, _MORE, "A run that took so many times what was to be expected of it is slow."
+    )
+    performance_threshold_lower: float = _key(
+        0.5, _LESS, "One that took at most this part of it is fast."
+    )
+    failed_jobs_threshold: float = _key(
+        2.0, _MORE, "So many times the usual share of failed jobs is too much."
+    )
+    failed_jobs_threshold_lower: float = _key(
+        0.5, _LESS, "At most this part of it is told, too, as good news."
+    )
+    job_count_threshold: float = _key(2.0, _MORE, "So many times the usual number of jobs is told.")
+    job_count_threshold_lower: float = _key(0.5, _LESS, "So is at most this part of it.")
+    analysis_interval_minutes: int = _key(
+        60, parse.whole(1, 10_080, "min"), "Time between two looks of the server at every command."
+    )
+    schedule_analysis_enabled: bool = _key(
+        True, parse.boolean(), "Tell also of runs that were expected and did not start."
+    )
+    missed_execution_threshold_hours: float = _key(
+        24.0,
+        parse.number(0.01, 8760, "h"),
+        "Shortest silence of a command without a known schedule that counts as a missed run.",
+    )
+
+
 @_frozen
 class History(Section):
     """How long the history is kept."""
@@ -579,6 +621,18 @@ class Settings(Section):
     tracking_ttl: int = _key(86_400, _TTL, "Life of a run's keys while any of its work is open.")
     completed_ttl: int = _key(3_600, _TTL, "Life of a run's keys after all of it succeeded.")
     failed_ttl: int = _key(172_800, _TTL, "Life of a run's keys after some of it failed.")
+    webhooks: tuple[Webhook, ...] = _key(
+        (),
+        webhooks(),
+        "Where events of anomalies are posted: `[[webhooks]]`, each with `url`, and if wanted "
+        "`secret` (signs what is posted), `min_severity` and `types`.",
+        secret=True,
+    )
+    webhooks_allow_private: bool = _key(
+        False,
+        parse.boolean(),
+        "Post also to addresses that are not public, such as those of a cluster.",
+    )
     redis: Redis = _section(Redis)
     database: Database = _section(Database)
     recorder: Recorder = _section(Recorder)
@@ -600,6 +654,7 @@ class Settings(Section):
     metrics: Metrics = _section(Metrics)
     health_check: HealthCheck = _section(HealthCheck)
     sync: Sync = _section(Sync)
+    analyze_mode: AnalyzeMode = _section(AnalyzeMode)
     history: History = _section(History)
     logging: Logging = _section(Logging)
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -628,12 +683,7 @@ CONNECTION_KEYS: Final = frozenset(
 
 LATER_KEYS: Final = frozenset(
     """
-    analyze_mode.enabled analyze_mode.retention_days analyze_mode.performance_threshold
-    analyze_mode.performance_threshold_lower analyze_mode.failed_jobs_threshold
-    analyze_mode.failed_jobs_threshold_lower analyze_mode.job_count_threshold
-    analyze_mode.job_count_threshold_lower analyze_mode.analysis_interval_minutes
-    analyze_mode.schedule_analysis_enabled analyze_mode.missed_execution_threshold_hours
-    auth.session_hours ui.enabled webhooks webhooks_allow_private
+    auth.session_hours ui.enabled
     """.split()
 )
 """Documented options that no code of this version reads; setting one is refused, not ignored."""

@@ -14,6 +14,8 @@ LEADER: Final = "leader"
 """Name of the lease of the server that does what is to be done once."""
 SYNC: Final = "sync"
 """Name of the lease of who syncs: a server, or a person's `jobmon sync` beside it."""
+PUBLISH: Final = "publish"
+"""Name of the lease of who delivers the events of anomalies."""
 
 
 WRITER_RULES: Final = (
@@ -97,6 +99,16 @@ TABLE: Final = (
         "",
         "the record's: `tracking_ttl`, `completed_ttl` or `failed_ttl`",
         "transition",
+        documented=True,
+    ),
+    Key(
+        "anomalies:events",
+        "stream",
+        "`id` of an event, and `event`: JSON as in [alerts](../howto/alerts.md); about 10,000 "
+        "entries. Each is published on the channel of the same name too",
+        "",
+        "none; the oldest are cut off",
+        "delivery of events, once each",
         documented=True,
     ),
     Key(
@@ -186,7 +198,7 @@ TABLE: Final = (
         "lease:<name>",
         "hash",
         "`token`, `host`, `pid`, `since` of who holds it; `leader`: all that servers do once, "
-        "`sync`: who syncs",
+        "`sync`: who syncs; `publish`: who delivers events",
         "",
         "10 s after it was renewed",
         "its holder",
@@ -407,6 +419,14 @@ TABLE: Final = (
         "sync",
     ),
     Key(
+        "anomalies:added",
+        "sorted set",
+        "id of an event that was added to `anomalies:events`; at most 100,000",
+        "when, Unix ms",
+        "entries older than a week are dropped",
+        "delivery of events",
+    ),
+    Key(
         "rate:<kind>:<who>",
         "string",
         "Unix µs at which the bucket of tokens is full again: `api` of a user or an address, "
@@ -488,6 +508,8 @@ class Keys:
         self.command_totals = prefix + "totals:commands"
         self.recorder_totals = prefix + "totals:recorder"
         self.sync_totals = prefix + "totals:sync"
+        self.events = prefix + "anomalies:events"
+        self.added_events = prefix + "anomalies:added"
         self.meta = prefix + "store:meta"
 
     def of(self, process_id: str) -> RunKeys:
@@ -560,7 +582,8 @@ def reference() -> str:
         "",
         "A Redis user that records needs at least",
         f"`~jobmon:* {WRITER_RULES}`.",
-        "A server that removes what is synced (`sync.cleanup_enabled`) needs `+unlink` besides.",
+        "A server that removes what is synced (`sync.cleanup_enabled`) needs `+unlink` besides;",
+        "one that tells of anomalies, `+@stream +publish &jobmon:*`.",
         "",
     ]
     sections = (

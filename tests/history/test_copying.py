@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from jobmon.history import database
 from jobmon.history.commit import Committer, DatabaseRefusesError
 from jobmon.history.copying import LeaseLostError
+from jobmon.history.fence import FencedError
 from jobmon.history.schema import tables
 from jobmon.history.sync import Sync, count
-from jobmon.history.write import Batch, FencedError, History
+from jobmon.history.write import Batch, History
 from jobmon.model import STATUS_OF, Outcome, Stage, Status, Transition
 from jobmon.settings import load
 from jobmon.store import connection

@@ -257,11 +257,71 @@ def test_what_broke_off_in_the_middle_is_finished(
     assert migrate.check(engine, settings) == []
 
 
+def test_steps_that_break_off_after_any_statement_go_on_from_there(
+    own_database: Database, engine: sa.Engine
+) -> None:
+    settings = own_database.settings()
+    left = 0
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def break_off(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal left
+        if statement.split(maxsplit=1)[0] in ("CREATE", "ALTER", "UPDATE", "DROP"):
+            left -= 1
+            if left < 0:
+                raise RuntimeError("broken off")
+
+    left = unbroken = 10_000
+    migrate.upgrade(engine, settings, to="0001")
+    tries = 0
+    while True:
+        left = tries = tries + 1
+        try:
+            migrate.upgrade(engine, settings)
+            break
+        except RuntimeError:
+            continue
+    assert tries > 5
+    assert migrate.check(engine, settings) == []
+    made = found(engine)
+    left = unbroken
+    with engine.begin() as connection:
+        for name in made:
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+    migrate.upgrade(engine, settings)
+    assert found(engine) == made
+
+
+def test_runs_that_ended_before_the_analysis_kept_note_count_as_judged(
+    own_database: Database, engine: sa.Engine
+) -> None:
+    settings = own_database.settings()
+    migrate.upgrade(engine, settings, to="0002")
+    insert = (
+        "INSERT INTO command_metrics (process_id, command_name, status, run_date, partial, "
+        "drained_at, created_at, updated_at) VALUES ({0}, 'c', 'completed', '2025-08-03', {1}, "
+        "{2}, '2025-08-03 12:00:00', '2025-08-03 12:00:00')"
+    )
+    false = "false" if own_database.kind == "postgresql" else "0"
+    with engine.begin() as connection:
+        for name, drained in (("'ended'", "'2025-08-03 11:00:00'"), ("'running'", "NULL")):
+            connection.exec_driver_sql(insert.format(name, false, drained))
+    migrate.upgrade(engine, settings)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT process_id, analyzed_at IS NULL FROM command_metrics"
+        )
+        assert {(name, bool(unknown)) for name, unknown in rows} == {
+            ("ended", False),
+            ("running", True),
+        }
+
+
 def test_a_table_half_made_by_mysql_gets_its_indexes(
     own_database: Database, engine: sa.Engine
 ) -> None:
     settings = own_database.settings()
-    migrate.upgrade(engine, settings)
+    migrate.upgrade(engine, settings, to="0001")
     made = found(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP INDEX ix_job_metrics_created_at ON job_metrics") if (
@@ -269,7 +329,7 @@ def test_a_table_half_made_by_mysql_gets_its_indexes(
         ) else connection.exec_driver_sql("DROP INDEX ix_job_metrics_created_at")
         connection.exec_driver_sql("DELETE FROM jobmon_version")
     if own_database.kind == "mysql":
-        migrate.upgrade(engine, settings)
+        migrate.upgrade(engine, settings, to="0001")
         assert found(engine) == made
     else:  # it is no half-made table: theirs are taken back whole
         with pytest.raises(SchemaError, match="not jobmon's"):

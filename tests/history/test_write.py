@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.history import database, migrate, rows
+from jobmon.history.fence import FencedError
 from jobmon.history.rows import Row
 from jobmon.history.schema import tables
-from jobmon.history.write import Batch, FencedError, History
+from jobmon.history.write import Batch, History
 from jobmon.model import STATUS_OF, Outcome
 from tests.databases import Database
 

@@ -164,6 +164,7 @@ def test_sanctum_means_token() -> None:
 
 SECRET_KEYS = [key for key in KEYS.values() if key.secret]
 SECRET_VALUES = {
+    "webhooks": '[{"url": "https://hooks.example/' + SECRET + '", "secret": "' + SECRET + '22"}]',
     "redis.url": f"redis://user:{SECRET}@cache:6379/1?password={SECRET}",
     "redis.password": SECRET,
     "database.url": f"postgresql://user:{SECRET}@db/shop?password={SECRET}",

@@ -19,12 +19,14 @@ from jobmon.settings import (
     Settings,
     SettingsError,
     Token,
+    Webhook,
     load,
 )
 from jobmon.settings.explain import explain, source_of, value_of
 
 DIGEST = "0123456789abcdef" * 4
 SALT = "ab" * 16
+HOOK = {"url": "https://hooks.example/T0", "secret": "sixteen letters."}
 USER = f"ann@x.org:operate:scrypt:16384:8:5:{SALT}:{DIGEST}"
 
 # Each key: text as in the environment, and the value it stands for. None is the default.
@@ -49,6 +51,11 @@ GOOD: dict[str, tuple[str, object]] = {
     "tracking_ttl": ("60", 60),
     "completed_ttl": ("31536000", 31_536_000),
     "failed_ttl": ("61", 61),
+    "webhooks": (
+        json.dumps([{**HOOK, "min_severity": "high", "types": ["memory_growth"]}]),
+        (Webhook(HOOK["url"], HOOK["secret"], "high", frozenset({"memory_growth"})),),
+    ),
+    "webhooks_allow_private": ("yes", True),
     "redis.connection": ("cache", "cache"),
     "redis.url": ("rediss://u:p@h:6380/3", "rediss://u:p@h:6380/3"),
     "redis.host": ("cache.internal", "cache.internal"),
@@ -114,6 +121,17 @@ GOOD: dict[str, tuple[str, object]] = {
     "sync.max_memory_mb": ("32", 32),
     "sync.timeout_seconds": ("5", 5),
     "sync.chunk_delay_ms": ("0", 0),
+    "analyze_mode.enabled": ("off", False),
+    "analyze_mode.retention_days": ("365", 365),
+    "analyze_mode.performance_threshold": ("1.25", 1.25),
+    "analyze_mode.performance_threshold_lower": ("0", 0.0),
+    "analyze_mode.failed_jobs_threshold": ("3", 3.0),
+    "analyze_mode.failed_jobs_threshold_lower": ("0.99", 0.99),
+    "analyze_mode.job_count_threshold": ("1.01", 1.01),
+    "analyze_mode.job_count_threshold_lower": ("0.1", 0.1),
+    "analyze_mode.analysis_interval_minutes": ("10080", 10_080),
+    "analyze_mode.schedule_analysis_enabled": ("no", False),
+    "analyze_mode.missed_execution_threshold_hours": ("0.5", 0.5),
     "health_check.db_timeout": ("0.05", 0.05),
     "health_check.max_metrics_age_hours": ("0", 0),
     "logging.channel": ("shop.jobs", "shop.jobs"),
@@ -141,6 +159,24 @@ BAD: list[tuple[str, object]] = [
     *(("trusted_proxies", value) for value in ("10.0.0.1/8", "proxy", "1.2.3")),
     ("allowed_hosts", "a b"),
     *(("tracking_ttl", value) for value in (59, 31_536_001, "1e3", "60.0", 60.5, True, "x", "٦٠")),
+    *(
+        ("webhooks", value)
+        for value in (
+            *("https://hooks.example", 7, {"url": HOOK["url"]}, "[", "[" * 100_000, [7], [[HOOK]]),
+            *([{}], [{"secret": HOOK["secret"]}], [HOOK | {"urls": 1}], [HOOK, HOOK], [HOOK] * 21),
+            *([{"url": value}] for value in (7, "", "ftp://h", "https://", "http://:80", "h/x")),
+            *(
+                [{"url": f"https://{value}"}]
+                for value in ("u:p@h", "h#f", "h:x", "h:65536", "ö.de")
+            ),
+            *([{"url": f"https://{value}"}] for value in ("[::1", "h/a b", "h\n", "h" * 2048)),
+            *([HOOK | {"secret": value}] for value in ("", "x" * 15, "x" * 256, 7, "\0" * 16)),
+            [HOOK | {"secret": "\ud800" * 16}],
+            *([HOOK | {"min_severity": value}] for value in ("", "HIGH", "urgent", 3, None, [])),
+            *([HOOK | {"types": value}] for value in ("memory_growth", ["slow"], [7], [[]], {})),
+        )
+    ),
+    ("webhooks_allow_private", "perhaps"),
     *(("redis.port", value) for value in (0, 65_536, "0x50", -1, "9" * 30)),
     *(("redis.url", value) for value in ("h:6379", "http://h", "redis://", "unix:", "redis://h:x")),
     ("redis.url", "redis+sentinel://h/name"),
@@ -183,6 +219,10 @@ BAD: list[tuple[str, object]] = [
     ("sync.retry_attempts", 21),
     ("sync.max_memory_mb", 31),
     ("sync.timeout_seconds", 4),
+    *(("analyze_mode.performance_threshold", value) for value in (1, 0.5, 1001)),
+    *(("analyze_mode.job_count_threshold_lower", value) for value in (-0.1, 1, "half")),
+    ("analyze_mode.retention_days", 0),
+    ("analyze_mode.missed_execution_threshold_hours", 0),
     ("health_check.db_timeout", 0.01),
     *(("health_check.max_metrics_age_hours", value) for value in (-1, 8761, 1.5)),
     *(
@@ -259,7 +299,9 @@ def test_every_key_can_be_set_in_a_file(key: Key, tmp_path: Path) -> None:
     assert source_of(settings, key.name) == f"{file}: {key.name}"
 
 
-@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}={value!r}" for name, value in BAD])
+@pytest.mark.parametrize(
+    ("name", "value"), BAD, ids=[f"{name}={value!r:.80}" for name, value in BAD]
+)
 def test_a_bad_value_names_key_source_and_what_is_allowed(name: str, value: object) -> None:
     with pytest.raises(SettingsError) as caught:
         load({name: value}, environ={})

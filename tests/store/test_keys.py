@@ -80,6 +80,8 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
         unused -= {key.name for key in matching if key.type == kind}
     of_servers = {"workers:lost", "lease:<name>", "synced", "dead-letters", "totals:sync"}
     of_servers |= {
+        "anomalies:added",
+        "anomalies:events",
         "rate:<kind>:<who>",
         "retries:pushing:<token>",
         "retries:claims",

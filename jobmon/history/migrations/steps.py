@@ -41,6 +41,15 @@ def create(table: sa.Table) -> None:
             op.execute(CreateIndex(index))
 
 
+def add_column(table: str, column: sa.Column[Any]) -> None:
+    """Add a column to a table, unless a step that broke off has."""
+    if not context.is_offline_mode():
+        present = {one["name"] for one in sa.inspect(op.get_bind()).get_columns(table)}
+        if column.name in present:
+            return
+    op.add_column(table, column)
+
+
 def add_index(table: str, name: str, columns: Sequence[str], *, where: str = "") -> None:
     """Make an index of a table, unless a step that broke off has.
 
