@@ -34,7 +34,11 @@ class MissedExecution(Answer):
     hours_since_last_run: Number
     expected_interval_hours: Number
     severity: Severity
-    due_at: Instant | None
+    app: str
+    environment: str
+    due_at: Instant
+    missed_in_a_row: int
+    """3 stands for any more."""
     summary: str
     """One sentence for people."""
 
@@ -44,7 +48,10 @@ class InsufficientHistory(Answer):
     """A command with too few runs to say what is usual."""
 
     command_name: str
+    app: str
+    environment: str
     runs: int
+    """Before the newest."""
     needed: int
 
 

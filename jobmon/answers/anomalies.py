@@ -34,9 +34,10 @@ class Baseline(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Anomaly(Answer):
-    """A run that differs from those before it."""
+    """A run that differs from those before it, is missing, or does not end."""
 
     id: str
+    """Of the incident that it belongs to: the same while one goes on."""
     command_name: str
     anomaly_type: str
     metric: str
@@ -58,29 +59,39 @@ class Anomaly(Answer):
     summary: str
     """One sentence for people."""
     baseline: Baseline | None
-    """None where only the time since the last run counts."""
+    """None: it was not kept."""
     ratio: float | None
     """Effect size: current by expected, at most 999.99."""
     p_value: float | None
     test: str | None
     """Name of the statistical test."""
     trace_id: str | None
-    state: Literal["open", "resolved"]
-    occurrences: int
-    """Runs in which it was seen."""
-    last_seen_at: Instant
-    resolved_at: Instant | None
-    resolution: str | None
-    """`recovered`, `accepted` as the new normal, `superseded`, `started`, `ended`, or `stopped`."""
     owner: str | None
     """Of the command, as the configuration names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Anomalies(Answer):
-    """Anomalies, newest first."""
+class Incident(Anomaly):
+    """One cause, from the first run that differs to those that do not any more."""
 
-    anomalies: Paginator[Anomaly]
-    filters: dict[Literal["command", "severity"], str]
+    state: Literal["open", "resolved"]
+    occurrences: int
+    """Runs that differed; of a missed execution, those that did not start."""
+    last_seen_at: Instant
+    worst_ratio: float | None
+    escalated_at: Instant | None
+    """When it had become so much worse that it was told once more."""
+    resolved_at: Instant | None
+    resolution: str | None
+    """`recovered`, `accepted` as the new normal, `superseded` by its opposite, `started` again, or
+    `ended`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomalies(Answer):
+    """Incidents, newest first."""
+
+    anomalies: Paginator[Incident]
+    filters: dict[Literal["command", "severity", "state"], str]
     """Those that were given."""
     period: Period

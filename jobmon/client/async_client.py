@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, TypeVar
 import anyio
 import httpx
 
-from jobmon.answers.anomalies import Anomalies, Anomaly
+from jobmon.answers.analysis import Analysis
+from jobmon.answers.anomalies import Anomalies, Incident
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
 from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates
@@ -321,15 +322,17 @@ class AsyncClient:
         *,
         command: str | None = None,
         severity: Literal["low", "medium", "high", "critical"] | None = None,
+        state: Literal["open", "resolved"] | None = None,
         days: int = 30,
         page: int = 1,
         per_page: int = 15,
     ) -> Anomalies:
-        """Deviations that the analysis found, newest first.
+        """Incidents that the analysis found, newest first.
 
         Args:
             command: Of this command alone.
             severity: Of this one alone.
+            state: Of this one alone.
             days: How many whole days before today.
             page: Number of the page, from 1.
             per_page: Entries of a page, 1 to 100.
@@ -338,6 +341,7 @@ class AsyncClient:
             operations.ANOMALIES,
             command=command,
             severity=severity,
+            state=state,
             days=days,
             page=page,
             per_page=per_page,
@@ -348,25 +352,40 @@ class AsyncClient:
         *,
         command: str | None = None,
         severity: Literal["low", "medium", "high", "critical"] | None = None,
+        state: Literal["open", "resolved"] | None = None,
         days: int = 30,
         per_page: int = 100,
-    ) -> AsyncIterator[Anomaly]:
-        """Deviations of all pages, newest first.
+    ) -> AsyncIterator[Incident]:
+        """Incidents of all pages, newest first.
 
         Args:
             command: Of this command alone.
             severity: Of this one alone.
+            state: Of this one alone.
             days: How many whole days before today.
             per_page: How many are fetched at a time, 1 to 100.
         """
 
-        async def page(number: int) -> Paginator[Anomaly]:
+        async def page(number: int) -> Paginator[Incident]:
             found = await self.anomalies(
-                command=command, severity=severity, days=days, page=number, per_page=per_page
+                command=command,
+                severity=severity,
+                state=state,
+                days=days,
+                page=number,
+                per_page=per_page,
             )
             return found.anomalies
 
         return _entries(page)
+
+    async def analyze(self, command: str | None = None) -> Analysis:
+        """Judge the newest run of every command, now. That may take a minute.
+
+        Args:
+            command: This one alone.
+        """
+        return await self._ask(operations.ANALYSIS, command=command)
 
     async def schedules(self) -> Schedules:
         """Schedulers, alive or not, and the entries of their schedules."""

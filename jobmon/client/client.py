@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, TypeVar
 
 import httpx
 
-from jobmon.answers.anomalies import Anomalies, Anomaly
+from jobmon.answers.analysis import Analysis
+from jobmon.answers.anomalies import Anomalies, Incident
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
 from jobmon.answers.failed import FailedJob, RetryProgress
 from jobmon.answers.health import HealthReport, HealthStates
@@ -320,15 +321,17 @@ class Client:
         *,
         command: str | None = None,
         severity: Literal["low", "medium", "high", "critical"] | None = None,
+        state: Literal["open", "resolved"] | None = None,
         days: int = 30,
         page: int = 1,
         per_page: int = 15,
     ) -> Anomalies:
-        """Deviations that the analysis found, newest first.
+        """Incidents that the analysis found, newest first.
 
         Args:
             command: Of this command alone.
             severity: Of this one alone.
+            state: Of this one alone.
             days: How many whole days before today.
             page: Number of the page, from 1.
             per_page: Entries of a page, 1 to 100.
@@ -337,6 +340,7 @@ class Client:
             operations.ANOMALIES,
             command=command,
             severity=severity,
+            state=state,
             days=days,
             page=page,
             per_page=per_page,
@@ -347,25 +351,40 @@ class Client:
         *,
         command: str | None = None,
         severity: Literal["low", "medium", "high", "critical"] | None = None,
+        state: Literal["open", "resolved"] | None = None,
         days: int = 30,
         per_page: int = 100,
-    ) -> Iterator[Anomaly]:
-        """Deviations of all pages, newest first.
+    ) -> Iterator[Incident]:
+        """Incidents of all pages, newest first.
 
         Args:
             command: Of this command alone.
             severity: Of this one alone.
+            state: Of this one alone.
             days: How many whole days before today.
             per_page: How many are fetched at a time, 1 to 100.
         """
 
-        def page(number: int) -> Paginator[Anomaly]:
+        def page(number: int) -> Paginator[Incident]:
             found = self.anomalies(
-                command=command, severity=severity, days=days, page=number, per_page=per_page
+                command=command,
+                severity=severity,
+                state=state,
+                days=days,
+                page=number,
+                per_page=per_page,
             )
             return found.anomalies
 
         return _entries(page)
+
+    def analyze(self, command: str | None = None) -> Analysis:
+        """Judge the newest run of every command, now. That may take a minute.
+
+        Args:
+            command: This one alone.
+        """
+        return self._ask(operations.ANALYSIS, command=command)
 
     def schedules(self) -> Schedules:
         """Schedulers, alive or not, and the entries of their schedules."""

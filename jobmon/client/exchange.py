@@ -52,13 +52,18 @@ class Exchange:
         path = _VARIABLE.sub(filled, operation.path)
         below = path if path.startswith("/") else f"/{self._prefix}/{path}"
         in_path = set(_VARIABLE.findall(operation.path))
-        query = {
+        others = {
             name: value
             for name, value in values.items()
             if name not in in_path and value is not None
         }
+        options: dict[str, Any] = {"json" if operation.has_body else "params": others}
+        if operation.longest_seconds is not None:
+            own = http.timeout
+            read = None if own.read is None else max(own.read, operation.longest_seconds)
+            options["timeout"] = httpx.Timeout(own.connect, read=read, write=own.write)
         url = f"{self._base}{below}"
-        return http.build_request(operation.method, url, params=query, headers=self._headers)
+        return http.build_request(operation.method, url, headers=self._headers, **options)
 
     def read(self, operation: Operation[T], outcome: httpx.Response | httpx.RequestError) -> T:
         """The answer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
+from jobmon.answers.analysis import Analysis
 from jobmon.answers.anomalies import Anomalies
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
 from jobmon.answers.failed import FailedJob, RetryProgress
@@ -34,6 +35,10 @@ class Operation(Generic[T]):
     """How it is answered."""
     unwell: bool = False
     """True: with 503 it is answered too."""
+    has_body: bool = False
+    """True: arguments that are not in the path are members of the body, not the query."""
+    longest_seconds: float | None = None
+    """For which an answer is waited for, if longer than the client's timeout."""
 
 
 DASHBOARD: Final = Operation("GET", "dashboard", Data(Dashboard))
@@ -61,6 +66,9 @@ RETRY_PROGRESS: Final = Operation("GET", "commands/{process_id}/retry-failed", D
 COMMAND_METRICS: Final = Operation("GET", "command-metrics", Data(CommandMetrics))
 JOB_METRICS: Final = Operation("GET", "job-metrics", Data(JobMetrics))
 ANOMALIES: Final = Operation("GET", "anomalies", Data(Anomalies))
+ANALYSIS: Final = Operation(
+    "POST", "analysis", Data(Analysis), has_body=True, longest_seconds=70.0
+)
 
 SCHEDULES: Final = Operation("GET", "schedules", Data(Schedules))
 WORKERS: Final = Operation("GET", "workers", Data(list[Worker]))

@@ -190,6 +190,22 @@ class AnomalyRow(NamedTuple):
     details: dict[str, Any] | None
     process_id: str | None
     detected_at: datetime
+    app: str
+    environment: str
+    state: str
+    summary: str
+    ratio: float | None
+    p_value: float | None
+    test: str | None
+    baseline_runs: int
+    trace_id: str | None
+    owner: str | None
+    occurrences: int
+    last_seen_at: datetime | None
+    worst_ratio: float | None
+    escalated_at: datetime | None
+    resolved_at: datetime | None
+    resolution: str | None
 
 
 class JobStatistics(NamedTuple):

@@ -65,6 +65,7 @@ class Pages(Generic[T]):
         row: Callable[..., T],
         columns: Sequence[str],
         sums: tuple[sa.Table, Counted] | None = None,
+        shown: sa.ColumnElement[bool] | None = None,
     ) -> None:
         """Make them.
 
@@ -74,6 +75,7 @@ class Pages(Generic[T]):
             row: Makes what is answered of the values of ``columns``.
             columns: Of the table.
             sums: The table of the sums over it, and how they are kept, if there are any.
+            shown: What every row that is shown has; None: all are.
         """
         self._table = table
         self._at = table.c[at]
@@ -81,6 +83,7 @@ class Pages(Generic[T]):
         self._row = row
         self._columns = [table.c[name] for name in columns]
         self._sums = sums
+        self._shown = () if shown is None else (shown,)
         self._made: dict[tuple[str, ...], Select] = {}
 
     def page(
@@ -162,12 +165,13 @@ class Pages(Generic[T]):
     def _conditions(self, given: _Given) -> list[sa.ColumnElement[bool]]:
         at, own = self._at, self._table.c
         of_time = {"since": at >= sa.bindparam("since"), "until": at < sa.bindparam("until")}
-        return [
+        asked = (
             of_time[name]
             if name in of_time
             else own[name] == (_STATUS if name == "status" else sa.bindparam(name))
             for name in given
-        ]
+        )
+        return [*self._shown, *asked]
 
     def _newest(self, given: _Given) -> Select:
         rows = sa.select(*self._columns).where(*self._conditions(given))

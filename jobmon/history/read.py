@@ -51,7 +51,12 @@ class HistoryReader:
             *(tables.command_metrics, RUNS.at, RunRow, RunRow._fields), sums=(sums, RUNS)
         )
         self._jobs = Pages(tables.job_metrics, JOBS.at, JobRow, JobRow._fields, sums=(sums, JOBS))
-        self._anomalies = Pages(tables.anomalies, "detected_at", AnomalyRow, AnomalyRow._fields)
+        anomalies = tables.anomalies
+        self._anomalies = Pages(
+            *(anomalies, "detected_at", AnomalyRow, AnomalyRow._fields),
+            # Those that may come to nothing.
+            shown=anomalies.c.state != "pending",
+        )
         every = select(*(func.coalesce(func.sum(sums.c[name]), 0) for name in SUMS))
         self._sums = {
             (counted, *asked): every.where(*filed(sums, counted, DAY, *asked))
@@ -211,9 +216,10 @@ class HistoryReader:
         *,
         command: str | None = None,
         severity: str | None = None,
+        state: str | None = None,
     ) -> Page[AnomalyRow]:
         """A page of those found since then, the newest first."""
-        asked = {"since": since, "command_name": command, "severity": severity}
+        asked = {"since": since, "command_name": command, "severity": severity, "state": state}
         return self._page(self._anomalies, asked, offset, limit)
 
     def _page(

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from jobmon import settings as configuration
+from jobmon.analysis.turns import Turns
 from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
@@ -65,13 +66,17 @@ def create_app(
     history = HistoryReader(engine, tables(settings.database.table_prefix))
     health = Health(settings, migration)
     activity = Activity()
-    work = Work(settings, migration, scheduled=scheduled)
+    turns = Turns(settings)
+    work = Work(settings, migration, turns, scheduled=scheduled)
     exposition = Exposition(reader, settings, activity, health)
     retrier = Retrier(client, engine, settings)
-    table = endpoints(Sources(settings, reader, history, retrier, migration, health, exposition))
+    table = endpoints(
+        Sources(settings, reader, history, retrier, turns, migration, health, exposition)
+    )
 
     def end() -> None:
         work.stop()
+        turns.close()
         meter.close()
         client.close()
         engine.dispose()

@@ -36,6 +36,7 @@ _TAGS: Final = {
     "Jobs": "Failed jobs, late ones, and each by its id.",
     "Commands": "Command runs and the records of their jobs.",
     "Metrics": "The history in numbers.",
+    "Analysis": "What is not normal.",
     "Processes": "Workers, schedulers and what they send.",
     "Monitoring": "For machines, outside the prefix.",
     "Document": "This API, described.",

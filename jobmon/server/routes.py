@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from jobmon.analysis.turns import Turns
+from jobmon.answers.analysis import Analysis
 from jobmon.answers.anomalies import Anomalies
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
 from jobmon.answers.failed import FailedJob, RetryProgress
@@ -21,6 +23,7 @@ from jobmon.answers.workers import Worker
 from jobmon.history.read import HistoryReader
 from jobmon.retry.retrier import Retrier
 from jobmon.server import probes
+from jobmon.server.analysis import LONGEST_SECONDS, Analyses, AnalysisBody
 from jobmon.server.anomalies import AnomaliesQuery, Deviations
 from jobmon.server.command_metrics import CommandHistory, CommandMetricsQuery
 from jobmon.server.commands import Commands, JobsQuery
@@ -55,6 +58,7 @@ class Sources:
     reader: Reader
     history: HistoryReader
     retrier: Retrier
+    turns: Turns
     migration: Migration
     health: Health
     exposition: Exposition
@@ -256,6 +260,7 @@ def _history(base: str, sources: Sources) -> list[Endpoint]:
     runs = CommandHistory(history, migration, settings)
     jobs = JobHistory(history, migration, settings)
     deviations = Deviations(history, migration, settings)
+    analyses = Analyses(sources.turns, migration, settings)
     return [
         Endpoint(
             f"{base}/command-metrics",
@@ -291,7 +296,25 @@ def _history(base: str, sources: Sources) -> list[Endpoint]:
                 query=AnomaliesQuery,
             ),
             failure="Failed to retrieve anomalies",
-            tag="Metrics",
+            tag="Analysis",
+        ),
+        Endpoint(
+            f"{base}/analysis",
+            Style.SUCCESS,
+            {
+                "POST": Action(
+                    analyses.now,
+                    "operate",
+                    summary="Judge the newest run of every command, or of one, now",
+                    answer=Analysis,
+                    body=AnalysisBody,
+                    errors=(HTTPStatus.CONFLICT,),
+                    cost=10,
+                    longest_seconds=LONGEST_SECONDS,
+                )
+            },
+            failure="Failed to run analysis",
+            tag="Analysis",
         ),
     ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import redis
 from sqlalchemy.exc import DBAPIError
 
+from jobmon.analysis.turns import Turns
 from jobmon.errors import JobmonError
 from jobmon.history import database
 from jobmon.history.commit import Committer
@@ -73,13 +74,17 @@ class Work:
     alone asks for none, because it says the same whoever calls it, and is compared with last beats.
     """
 
-    def __init__(self, settings: Settings, migration: Migration, *, scheduled: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, migration: Migration, turns: Turns, *, scheduled: bool = True
+    ) -> None:
         """Make it; nothing is done yet.
 
         Args:
             settings: The store, the database, intervals.
             migration: Without its end, there is nothing to copy into.
-            scheduled: Whether to sync by itself. Failed jobs are copied all the same.
+            turns: Of the analysis.
+            scheduled: Whether to sync and to analyze by itself. Failed jobs are copied, and what is
+                to be published is published all the same.
 
         Raises:
             SettingsError: The database's driver is not installed.
