@@ -63,11 +63,12 @@ def explain(y: Floats, starts: Floats, latest: float, zone: tzinfo) -> Season:
         # The first of January 1970 was a Thursday: weeks begin on Mondays.
         bins = ((local + 3 * _DAY) % period // bin_seconds).astype(np.int64)
         far = y - _period_means(steady, round(n * period / span))
-        season, left = _medians(far, bins, round(period / bin_seconds))
+        season, others = _medians(far, bins, round(period / bin_seconds))
+        left = float(np.abs(far - others).mean())
         without = float(np.abs(far - robust.median(far)).mean())
         if left < _BETTER * without and left < least:
             least = left
-            best = Season(season[bins[:-1]], float(season[bins[-1]]))
+            best = Season(others, float(season[bins[-1]]))
     return best
 
 
@@ -79,8 +80,8 @@ def _period_means(y: Floats, runs: int) -> Floats:
     return (sums[begin + runs] - sums[begin]) / runs
 
 
-def _medians(far: Floats, bins: Bins, many: int) -> tuple[Floats, float]:
-    """Of each bin, drawn to 0 where it has few runs; mean error of each run by the others'."""
+def _medians(far: Floats, bins: Bins, many: int) -> tuple[Floats, Floats]:
+    """Of each bin, drawn to 0 where it has few runs; and of the others in each run's bin."""
     bins = bins[:-1]
     order = np.lexsort((far, bins))
     ranked, bins = far[order], bins[order]
@@ -98,7 +99,9 @@ def _medians(far: Floats, bins: Bins, many: int) -> tuple[Floats, float]:
     lower = ranked[np.minimum(begin + lower_rank + (rank <= lower_rank), last)]
     upper = ranked[np.minimum(begin + upper_rank + (rank <= upper_rank), last)]
     others = np.where(rest > 0, (lower + upper) / 2 * rest / (rest + _SHRINK), 0.0)
-    return season, float(np.abs(ranked - others).mean())
+    left_out = np.empty_like(others)
+    left_out[order] = others
+    return season, left_out
 
 
 def _offsets(starts: Floats, latest: float, zone: tzinfo) -> Floats:
