@@ -138,7 +138,7 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
     errors = ratio.learn(y, floor, metric.usual)
     strict = 1.3 if n < _FEW else 1.0
     alpha = metric.alpha / (2 if n < 10 else 1)
-    steady = math.hypot(robust.biweight(errors.past[:-12]), floor) if len(errors.past) > 20 else errors.up
+    steady = ratio.spreads(errors.past[:-12], floor) if len(errors.past) > 20 else (errors.up, errors.down)
     correlation = sustained.correlation(errors.past[:-12])
     centre_log = errors.level + (least + most) / 2
     centre = (math.exp(centre_log) - metric.offset) / per
@@ -166,7 +166,7 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
         test, the_p, shown, runs = "Student t, one run", p, current, 1
         if not is_anomaly:
             whole = np.append(y, now - (most if sign > 0 else least))
-            change = sustained.change(whole, steady, correlation, sign)
+            change = sustained.change(whole, steady[sign < 0], correlation, sign)
             if change.p_value < _SUSTAINED_ALPHA and change.far >= effect:
                 if metric is not _QUEUE or math.exp(errors.level) * (1 - math.exp(-change.far)) >= 0.5 or True:
                     is_anomaly, test, the_p, runs = True, f"sustained, {change.runs} runs", change.p_value, change.runs

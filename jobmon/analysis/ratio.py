@@ -122,3 +122,10 @@ def _known(errors: Floats, spread: float) -> float:
         return 0.0
     far = float(occasions[-many])
     return far + max(2 * spread, 0.25 * far) if far > 3 * spread else 0.0
+
+
+def spreads(errors, floor):
+    spread = robust.biweight(errors)
+    ranked = np.sort(errors)
+    tenth = len(errors) // 10
+    return tuple(float(np.hypot(max(spread, x / 1.2816), floor)) for x in (ranked[-1 - tenth], -ranked[tenth]))
