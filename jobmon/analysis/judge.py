@@ -18,7 +18,7 @@ ENOUGH: Final = 5
 WINDOW: Final = 300
 _FEW: Final = 12
 _MOST: Final = 999.99
-_SUSTAINED_ALPHA: Final = 1e-4 / 2
+_SUSTAINED_ALPHA: Final = 2e-6
 _GROWTH_ALPHA: Final = 1e-5
 
 
@@ -139,7 +139,7 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
     strict = 1.3 if n < _FEW else 1.0
     alpha = metric.alpha / (2 if n < 10 else 1)
     steady = ratio.spreads(errors.past[:-12], floor) if len(errors.past) > 20 else (errors.up, errors.down)
-    correlation = sustained.correlation(errors.past[:-12])
+    correlation = 0.0
     centre_log = errors.level + (least + most) / 2
     centre = (math.exp(centre_log) - metric.offset) / per
     current = value / per

@@ -57,7 +57,7 @@ def change(y: Floats, spread: float, correlation: float, sign: int) -> Change:
         usual = np.clip(before, middle - bound, middle + bound).mean()
         now = robust.median(newest)
         far = sign * float(np.clip(newest, now - bound, now + bound).mean() - usual)
-        error = inflated * np.sqrt(1 / last + 1 / len(before))
+        error = max(inflated * np.sqrt(1 / last + 1 / len(before)), _seen(y[:-12], spread, last, sign))
         p = min(1.0, len(_LAST) * float(stdtr(len(before) + last - 2, -far / error)))
         if far > 0 and p < best.p_value:
             best = Change(far, p, last)
@@ -71,3 +71,14 @@ def correlation(errors: Floats) -> float:
         return 0.0
     square = float(np.dot(clipped, clipped))
     return min(0.9, max(0.0, float(np.dot(clipped[1:], clipped[:-1])) / square)) if square else 0.0
+
+
+def _seen(y: Floats, spread: float, last: int, sign: int) -> float:
+    """Spread of what the same difference was before."""
+    if len(y) < last + _BEFORE + 12:
+        return 0.0
+    sums = np.concatenate([[0.0], np.cumsum(y)])
+    end = np.arange(last + _BEFORE, len(y) + 1)
+    means = (sums[end] - sums[end - last]) / last
+    usual = (sums[end - last] - sums[end - last - _BEFORE]) / _BEFORE
+    return float(np.sqrt(np.mean((means - usual) ** 2)))
