@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import pdtr, pdtrc
 
-from jobmon.analysis import failures, growth, ratio, robust, season, size, sustained
+from jobmon.analysis import failures, growth, modes, ratio, robust, season, size, sustained
 from jobmon.analysis.checks import Baseline, Check, Kind, Verdict
 from jobmon.analysis.runs import Floats, Run, Runs
 from jobmon.analysis.thresholds import Thresholds
@@ -18,7 +18,7 @@ ENOUGH: Final = 5
 WINDOW: Final = 300
 _FEW: Final = 12
 _MOST: Final = 999.99
-_SUSTAINED_ALPHA: Final = 2e-6
+_SUSTAINED_ALPHA: Final = 1e-5
 _GROWTH_ALPHA: Final = 1e-5
 
 
@@ -106,10 +106,12 @@ def _queue(history: Runs, latest: Run, t: Thresholds, zone: tzinfo) -> list[Chec
 
 def _resolution(values: Floats, latest: float) -> float:
     """Of recorded values, when many are the same."""
-    distinct = np.unique(np.append(values, latest))
-    if len(distinct) < 2 or len(distinct) > len(values) / 2 + 1:
+    distinct = np.unique(values)
+    if len(distinct) > len(values) / 2 + 1:
         return 0.0
-    return float(np.diff(distinct).min())
+    if len(distinct) == 1:
+        return next((q for q in (1.0, 0.1, 0.01) if abs(distinct[0] / q - round(distinct[0] / q)) < 1e-9), 0.0)
+    return min(float(np.diff(distinct).min()), float(distinct[0]) / 2 if len(distinct) == 2 else math.inf)
 
 
 def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, value: float,
@@ -131,6 +133,9 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
     least += seasonal.latest
     most += seasonal.latest
     middle = float(np.median(values))
+    two = modes.explain(y)
+    y = y - two.explained
+    most += two.gap
     q = _resolution(values, value)
     floor = math.hypot(metric.floor, 0.6 * math.log1p(q / (middle + metric.offset)) if middle + metric.offset > 0 else 0)
     if metric is _JOBS:
@@ -139,8 +144,8 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
     strict = 1.3 if n < _FEW else 1.0
     alpha = metric.alpha / (2 if n < 10 else 1)
     steady = ratio.spreads(errors.past[:-12], floor) if len(errors.past) > 20 else (errors.up, errors.down)
-    correlation = 0.0
-    centre_log = errors.level + (least + most) / 2
+    explained = min(max(now - errors.level, least), most)
+    centre_log = errors.level + explained
     centre = (math.exp(centre_log) - metric.offset) / per
     current = value / per
     found: list[Check] = []
@@ -165,8 +170,8 @@ def _compare(metric: _Metric, history: Runs, values: Floats, keep, latest: Run, 
         bounds.append(math.exp(expected + sign * reach) - metric.offset)
         test, the_p, shown, runs = "Student t, one run", p, current, 1
         if not is_anomaly:
-            whole = np.append(y, now - (most if sign > 0 else least))
-            change = sustained.change(whole, steady[sign < 0], correlation, sign)
+            whole = np.append(y, now - explained)
+            change = sustained.change(whole, steady[sign < 0], sign)
             if change.p_value < _SUSTAINED_ALPHA and change.far >= effect:
                 if metric is not _QUEUE or math.exp(errors.level) * (1 - math.exp(-change.far)) >= 0.5 or True:
                     is_anomaly, test, the_p, runs = True, f"sustained, {change.runs} runs", change.p_value, change.runs

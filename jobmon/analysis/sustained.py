@@ -32,16 +32,15 @@ class Change(NamedTuple):
 NONE: Final = Change(0.0, 1.0, 0)
 
 
-def change(y: Floats, spread: float, correlation: float, sign: int) -> Change:
+def change(y: Floats, spread: float, sign: int) -> Change:
     """The mean of the last few runs against that of the runs before them.
 
     Args:
         y: Logarithms, the judged run's at the end.
         spread: Of one run.
-        correlation: Of a run's error with that of the next: what is correlated tells less.
         sign: 1 looks for a rise, -1 for a fall.
     """
-    inflated = 1.05 * spread * np.sqrt((1 + correlation) / (1 - correlation))
+    inflated = 1.05 * spread
     best = NONE
     for last in _LAST:
         before = y[-last - _BEFORE : -last]
@@ -62,15 +61,6 @@ def change(y: Floats, spread: float, correlation: float, sign: int) -> Change:
         if far > 0 and p < best.p_value:
             best = Change(far, p, last)
     return best
-
-
-def correlation(errors: Floats) -> float:
-    """Of each error with the next, between 0 and 0.9."""
-    clipped = errors
-    if len(errors) < 10:
-        return 0.0
-    square = float(np.dot(clipped, clipped))
-    return min(0.9, max(0.0, float(np.dot(clipped[1:], clipped[:-1])) / square)) if square else 0.0
 
 
 def _seen(y: Floats, spread: float, last: int, sign: int) -> float:
