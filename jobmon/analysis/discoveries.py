@@ -36,3 +36,11 @@ def control(checks: Sequence[Sequence[Check]], q: float = 0.02) -> list[tuple[Ch
         )
         for one in checks
     ]
+
+
+def limit(p_values, q: float = 0.02) -> float:
+    """Highest p-value that holds among all."""
+    import numpy as np
+    ordered = np.sort(np.asarray(p_values, dtype=float))
+    holds = np.flatnonzero(ordered <= q * np.arange(1, len(ordered) + 1) / max(1, len(ordered)))
+    return float(ordered[holds[-1]]) if len(holds) else 0.0

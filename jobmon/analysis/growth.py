@@ -37,7 +37,7 @@ def growth(y: Floats, enough: float) -> Growth:
         if tau < _LEAST_TAU:
             continue
         far = robust.median(rise / (j - i)) * (last - 1)
-        before = robust.median(y[: -last][-20:])
+        before = robust.median(y[:-last][-20:])
         far = min(far, robust.median(newest[-3:]) - before)
         if far < enough:
             continue

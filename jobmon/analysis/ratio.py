@@ -128,4 +128,7 @@ def spreads(errors, floor):
     spread = robust.biweight(errors)
     ranked = np.sort(errors)
     tenth = len(errors) // 10
-    return tuple(float(np.hypot(max(spread, x / 1.2816), floor)) for x in (ranked[-1 - tenth], -ranked[tenth]))
+    return tuple(
+        float(np.hypot(max(spread, x / 1.2816), floor))
+        for x in (ranked[-1 - tenth], -ranked[tenth])
+    )

@@ -48,7 +48,11 @@ def change(y: Floats, spread: float, sign: int) -> Change:
             break
         ranked = np.sort(before)
         middle = ranked[len(ranked) // 2]
-        edge = ranked[int(_BEYOND[1] * len(ranked))] if sign > 0 else ranked[int((1-_BEYOND[1]) * len(ranked))]
+        edge = (
+            ranked[int(_BEYOND[1] * len(ranked))]
+            if sign > 0
+            else ranked[int((1 - _BEYOND[1]) * len(ranked))]
+        )
         newest = y[-last:]
         if np.count_nonzero(sign * (newest - edge) > 0) < _BEYOND[0] * last:
             continue
@@ -56,7 +60,9 @@ def change(y: Floats, spread: float, sign: int) -> Change:
         usual = np.clip(before, middle - bound, middle + bound).mean()
         now = robust.median(newest)
         far = sign * float(np.clip(newest, now - bound, now + bound).mean() - usual)
-        error = max(inflated * np.sqrt(1 / last + 1 / len(before)), _seen(y[:-12], spread, last, sign))
+        error = max(
+            inflated * np.sqrt(1 / last + 1 / len(before)), _seen(y[:-12], spread, last, sign)
+        )
         p = min(1.0, len(_LAST) * float(stdtr(len(before) + last - 2, -far / error)))
         if far > 0 and p < best.p_value:
             best = Change(far, p, last)

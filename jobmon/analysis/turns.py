@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from jobmon.analysis.analyzer import Analyzer
 from jobmon.history import database
 from jobmon.store import connection
+from jobmon.store.analyses import Analyses
 from jobmon.store.holding import holding
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.lease import Lease
@@ -32,6 +33,8 @@ class Turns:
         self._engine = database.connect(settings, statement_seconds=_STATEMENT_SECONDS)
         self._analyzer = Analyzer(self._engine, self._client, settings)
         self._lease = Lease(self._client, settings, ANALYSIS)
+        self._analyses = Analyses(self._client, settings)
+        self._knows_all = False
 
     def close(self) -> None:
         """Give its connections back."""
@@ -66,12 +69,26 @@ class Turns:
         if token is None:
             return None
         with holding(self._lease, token):
-            return self._analyzer.analyze(token, commands=commands, deadline=deadline)
+            return self._all(token, commands, deadline)
 
-    def new(self) -> Report | None:
-        """Judge what is new, or due. Returns and raises as `all`."""
+    def scheduled(self, interval_seconds: float) -> Report | None:
+        """Judge what is new or due; everything, if nobody has for so long, or nobody here yet.
+
+        Returns, raises: as `all`.
+        """
         token = self._lease.acquire()
         if token is None:
             return None
         with holding(self._lease, token):
-            return self._analyzer.analyze_new(token)
+            if self._knows_all and not self._analyses.due(interval_seconds):
+                return self._analyzer.analyze_new(token)
+            return self._all(token, None, None)
+
+    def _all(self, token: int, commands: Sequence[str] | None, deadline: float | None) -> Report:
+        if commands is not None:
+            return self._analyzer.analyze(token, commands=commands, deadline=deadline)
+        self._analyses.begin()
+        report = self._analyzer.analyze(token, deadline=deadline)
+        # It is known by now what is due when.
+        self._knows_all = True
+        return report

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import uvicorn
 
 from jobmon import settings as configuration
+from jobmon.analysis.turns import Turns
 from jobmon.cli import Exit
 from jobmon.errors import JobmonError
 from jobmon.server import logs
@@ -100,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoReturn:
-    work = Work(settings, migration, scheduled=scheduled)
+    turns = Turns(settings)
+    work = Work(settings, migration, turns, scheduled=scheduled)
     migration.attempt()
     print("jobmon works, and listens nowhere", flush=True)
     migration.log()
@@ -110,6 +112,7 @@ def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoRet
             time.sleep(_FOREVER_SECONDS)
     finally:
         work.stop()
+        turns.close()
 
 
 def _refuse_strangers(settings: Settings) -> None:

@@ -66,9 +66,7 @@ RETRY_PROGRESS: Final = Operation("GET", "commands/{process_id}/retry-failed", D
 COMMAND_METRICS: Final = Operation("GET", "command-metrics", Data(CommandMetrics))
 JOB_METRICS: Final = Operation("GET", "job-metrics", Data(JobMetrics))
 ANOMALIES: Final = Operation("GET", "anomalies", Data(Anomalies))
-ANALYSIS: Final = Operation(
-    "POST", "analysis", Data(Analysis), has_body=True, longest_seconds=70.0
-)
+ANALYSIS: Final = Operation("POST", "analysis", Data(Analysis), has_body=True, longest_seconds=70.0)
 
 SCHEDULES: Final = Operation("GET", "schedules", Data(Schedules))
 WORKERS: Final = Operation("GET", "workers", Data(list[Worker]))

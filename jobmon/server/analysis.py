@@ -29,9 +29,7 @@ from jobmon.settings import Settings
 LONGEST_SECONDS: Final = 65.0
 _JUDGING_SECONDS: Final = 60.0
 """What is not judged by then is an error of the answer."""
-_DISABLED: Final = (
-    "Analysis is disabled in the configuration; it ran because it was requested."
-)
+_DISABLED: Final = "Analysis is disabled in the configuration; it ran because it was requested."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +77,7 @@ def answer(report: Report, settings: Settings) -> Analysis:
         missed_executions=[_missed(one) for one in report.missed],
         further_anomalies=[_anomaly(one) for one in report.further],
         insufficient_history=[
-            InsufficientHistory(
-                one.command_name, one.app, one.environment, one.runs, one.needed
-            )
+            InsufficientHistory(one.command_name, one.app, one.environment, one.runs, one.needed)
             for one in report.insufficient
         ],
     )

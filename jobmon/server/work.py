@@ -23,25 +23,31 @@ from jobmon.history.retention import Retention
 from jobmon.history.schema import tables
 from jobmon.history.sync import Sync
 from jobmon.history.write import History
+from jobmon.publish.publisher import Publisher
 from jobmon.retry.retrier import Retrier
 from jobmon.server.leader import Leader
 from jobmon.server.reaper import Reaping
 from jobmon.server.seldom import Seldom
+from jobmon.settings.explain import value_of
 from jobmon.store import connection
 from jobmon.store.holding import holding
 from jobmon.store.identity import Identity
-from jobmon.store.keys import LEADER, SYNC
+from jobmon.store.keys import LEADER, PUBLISH, SYNC
 from jobmon.store.lease import Lease
 from jobmon.store.passes import Passes
 from jobmon.store.unsynced import Unsynced
 
 if TYPE_CHECKING:
+    from jobmon.analysis.report import Report as AnalysisReport
     from jobmon.server.migration import Migration
     from jobmon.settings import Settings
 
 _FAILURES_EVERY_SECONDS: Final = 0.5
 _RETRIES_EVERY_SECONDS: Final = 0.5
 _EXTEND_EVERY_SECONDS: Final = 60.0
+_ANALYZE_EVERY_SECONDS: Final = 15.0
+"""What has drained meanwhile, or is due."""
+_PUBLISH_EVERY_SECONDS: Final = 1.0
 _LOOK_EVERY_SECONDS: Final = 5.0
 """Whether a pass of the sync, or of the retention, is due."""
 _LONGEST_FIRST_WAIT_SECONDS: Final = 30.0
@@ -111,10 +117,13 @@ class Work:
             settings,
             self._stop,
         )
+        self._turns = turns
+        self._publisher = Publisher(self._engine, self._client, settings, self._stop)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
         self._retention = Retention(self._engine, own, settings, self._stop)
         self._interval_seconds = settings.sync.interval_minutes * 60
-        self._unscheduled = _why_unscheduled(settings, scheduled=scheduled)
+        self._analysis_interval_seconds = settings.analyze_mode.analysis_interval_minutes * 60
+        self._scheduled = scheduled
         self._threads = [
             threading.Thread(target=self._migration.run, args=(self._stop,), daemon=True),
             *(
@@ -127,8 +136,10 @@ class Work:
 
     def start(self) -> None:
         """Begin, as soon as this server leads."""
-        if self._unscheduled:
-            _log.info("this server does not sync by itself: %s", self._unscheduled)
+        for what, is_wanted in (("sync", "sync.enabled"), ("analyze", "analyze_mode.enabled")):
+            why = self._why_not(is_wanted)
+            if why:
+                _log.info("this server does not %s by itself: %s", what, why)
         self._leader.start()
         for thread in self._threads:
             thread.start()
@@ -156,6 +167,7 @@ class Work:
                 "failures", self._copy_failures, _FAILURES_EVERY_SECONDS, "failures are not copied"
             ),
             _Task("retries", self._retry, _RETRIES_EVERY_SECONDS, "failed jobs are not run again"),
+            _Task("publish", self._publish, _PUBLISH_EVERY_SECONDS, "nobody is told of anomalies"),
         ]
         if settings.sync.enabled:
             # More than twice in the life of what has completed.
@@ -165,12 +177,24 @@ class Work:
             found.append(
                 _Task("retention", self._prune, _LOOK_EVERY_SECONDS, "old rows are not deleted")
             )
-        if not self._unscheduled:
-            first = random.uniform(0, _LONGEST_FIRST_WAIT_SECONDS)  # noqa: S311
+        first = random.uniform(0, _LONGEST_FIRST_WAIT_SECONDS)  # noqa: S311
+        if not self._why_not("sync.enabled"):
             found.append(
                 _Task("sync", self._copy, _LOOK_EVERY_SECONDS, "not everything is synced", first)
             )
+        if not self._why_not("analyze_mode.enabled"):
+            found.append(
+                _Task("analysis", self._analyze, _ANALYZE_EVERY_SECONDS, "no run is judged", first)
+            )
         return found
+
+    def _why_not(self, setting: str) -> str:
+        """Why it does not do by itself what a setting switches on; empty: it does."""
+        if not self._scheduled:
+            return "--no-schedule"
+        if self._settings.environment == "testing":
+            return "environment is testing"
+        return "" if value_of(self._settings, setting) else f"{setting} is false"
 
     def _repeat(self, task: _Task) -> None:
         """Until the end, while this server leads, and whatever fails."""
@@ -208,6 +232,21 @@ class Work:
         if self._migration.done:
             self._retrier.work(token)
 
+    def _analyze(self, _token: int) -> None:
+        if self._migration.done:
+            report = self._turns.scheduled(self._analysis_interval_seconds)
+            if report is not None and (report.events or report.errors):
+                _tell_of_anomalies(report)
+
+    def _publish(self, _token: int) -> None:
+        if not self._migration.done:
+            return
+        lease = Lease(self._client, self._settings, PUBLISH)
+        token = lease.acquire()
+        if token is not None:
+            with holding(lease, token):
+                self._publisher.publish(token)
+
     def _copy(self, _token: int) -> None:
         """One pass if it is due, unless somebody else's goes on, such as ``jobmon sync``."""
         if not (self._migration.done and self._passes.due(self._interval_seconds)):
@@ -220,15 +259,6 @@ class Work:
             # Another one may have begun and ended since it was asked.
             if self._passes.due(self._interval_seconds):
                 _tell_of(self._sync.run(token))
-
-
-def _why_unscheduled(settings: Settings, *, scheduled: bool) -> str:
-    """Empty: it syncs by itself."""
-    if not scheduled:
-        return "--no-schedule"
-    if settings.environment == "testing":
-        return "environment is testing"
-    return "" if settings.sync.enabled else "sync.enabled is false"
 
 
 def _tell(trouble: str, error: Exception) -> None:
@@ -252,3 +282,12 @@ def _tell_of(report: Report) -> None:
             "that were set aside",
             report.skipped,
         )
+
+
+def _tell_of_anomalies(report: AnalysisReport) -> None:
+    _log.info(
+        "judged %d commands in %.2f s: %d events to be told",
+        *(report.commands_analyzed, report.seconds, report.events),
+    )
+    for error in report.errors:
+        _log.warning("analysis: %s", error)

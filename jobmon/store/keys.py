@@ -421,6 +421,14 @@ TABLE: Final = (
         "sync",
     ),
     Key(
+        "totals:analysis",
+        "hash",
+        "`began_ms` of the last time that all commands were judged",
+        "",
+        "none",
+        "analysis",
+    ),
+    Key(
         "anomalies:added",
         "sorted set",
         "id of an event that was added to `anomalies:events`; at most 100,000",
@@ -510,6 +518,7 @@ class Keys:
         self.command_totals = prefix + "totals:commands"
         self.recorder_totals = prefix + "totals:recorder"
         self.sync_totals = prefix + "totals:sync"
+        self.analysis_totals = prefix + "totals:analysis"
         self.events = prefix + "anomalies:events"
         self.added_events = prefix + "anomalies:added"
         self.meta = prefix + "store:meta"

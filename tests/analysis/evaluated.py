@@ -55,14 +55,10 @@ class Evaluated:
         ]
         return self.runs(command, given, every=every)
 
-    def runs(
-        self, command: str, given: Sequence[dict[str, Any]], every: float = HOUR
-    ) -> list[str]:
+    def runs(self, command: str, given: Sequence[dict[str, Any]], every: float = HOUR) -> list[str]:
         """Runs, the oldest first; the last one started ``every`` seconds ago."""
         count = len(given)
-        made = [
-            self.row(command, ago=(count - at) * every, **one) for at, one in enumerate(given)
-        ]
+        made = [self.row(command, ago=(count - at) * every, **one) for at, one in enumerate(given)]
         self._history.write(1, Batch(runs=[row for row in made]))
         return [str(row["process_id"]) for row in made]
 

@@ -1,0 +1,166 @@
+"""``jobmon analyze``: what is not normal now, judged without a server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from jobmon import settings as configuration
+from jobmon.analysis.report import Anomaly, Report
+from jobmon.analysis.turns import Turns
+from jobmon.anomaly import SEVERITIES
+from jobmon.answers.analysis import Analysis
+from jobmon.cli import Exit
+from jobmon.cli.events import import_handlers
+from jobmon.history import database, migrate
+from jobmon.inert import inert
+from jobmon.publish.publisher import Publisher
+from jobmon.server.analysis import answer
+from jobmon.server.responses import encoded
+from jobmon.settings import Settings
+from jobmon.store import connection
+from jobmon.store.holding import holding
+from jobmon.store.keys import PUBLISH
+from jobmon.store.lease import Lease
+
+_LONGEST_NAME: Final = 255
+_LONGEST_WAIT_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--all", action="store_true", help="every command that ran lately (default)"
+    )
+    parser.add_argument(
+        "--command",
+        action="append",
+        type=_name,
+        metavar="NAME",
+        help="this command alone; may be repeated",
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--fail-on",
+        choices=SEVERITIES,
+        help="exit with 3 if there is an anomaly, or a missed run, of this severity or a higher",
+    )
+    parser.add_argument(
+        "--no-events", action="store_true", help="keep nothing of it, and tell nobody"
+    )
+    parser.add_argument(
+        "--import",
+        action="append",
+        dest="modules",
+        default=[],
+        metavar="MODULE",
+        help="import it first, so that its handlers hear of what is found; may be repeated",
+    )
+
+
+def _name(text: str) -> str:
+    if 1 <= len(text) <= _LONGEST_NAME:
+        return text
+    raise argparse.ArgumentTypeError(f"expected 1 to {_LONGEST_NAME} characters")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge the newest run of each command, and those that nobody has judged yet.
+
+    Returns:
+        0; 1 for a command that did not run, or could not be judged; 2 for ``--all`` beside
+        ``--command``; 3 by ``--fail-on``; 75 when another analysis went on for too long.
+    """
+    if args.all and args.command:
+        _say("jobmon analyze: --all and --command exclude each other\nSee: jobmon analyze --help")
+        return Exit.USAGE
+    settings = configuration.load()
+    import_handlers(args.modules)
+    migrate.prepare(settings)
+    report = _judged(settings, args.command, record=not args.no_events)
+    if report is None:
+        _say("Another analysis is running.")
+        return Exit.TRY_AGAIN
+    if not args.no_events:
+        _publish(settings)
+    missing = _missing(report, args.command or ())
+    _print(report, settings, args.format, missing)
+    if missing or report.errors:
+        return Exit.FAILED
+    return Exit.FOUND if args.fail_on and _is_found(report, args.fail_on) else Exit.DONE
+
+
+def _judged(settings: Settings, commands: Sequence[str] | None, *, record: bool) -> Report | None:
+    turns = Turns(settings)
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    try:
+        while (report := turns.all(commands, record=record)) is None:
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_POLL_SECONDS)
+        return report
+    finally:
+        turns.close()
+
+
+def _publish(settings: Settings) -> None:
+    """Once, unless a server does."""
+    engine = database.connect(settings)
+    try:
+        with connection.connect(settings) as client:
+            lease = Lease(client, settings, PUBLISH)
+            token = lease.acquire()
+            if token is not None:
+                with holding(lease, token):
+                    Publisher(engine, client, settings).publish(token)
+    finally:
+        engine.dispose()
+
+
+def _missing(report: Report, commands: Sequence[str]) -> list[str]:
+    """Those that were asked for, and did not run."""
+    return [name for name in commands if name not in report.commands]
+
+
+def _print(report: Report, settings: Settings, form: str, missing: Sequence[str]) -> None:
+    found = answer(report, settings)
+    if form == "json":
+        print(encoded(found, TypeAdapter(Analysis)).decode())
+    else:
+        for one in (*report.anomalies, *report.further):
+            print(_line(one))
+        many = len(report.anomalies)
+        print(
+            f"Analyzed {report.commands_analyzed} commands: {many} "
+            f"{'anomaly' if many == 1 else 'anomalies'}, {len(report.errors)} errors."
+        )
+    for warning in found.warnings:
+        _say(inert(warning, 1000))
+    for error in report.errors:
+        _say(inert(error, 1000))
+    for name in missing:
+        _say(f'No runs found for command "{inert(name)}".')
+
+
+def _line(one: Anomaly) -> str:
+    change = "" if one.change_percent is None else f", {one.change_percent:+.2f}%"
+    return (
+        f"{one.anomaly_severity.upper()} {one.anomaly_type} {inert(one.command_name)} {one.metric} "
+        f"{one.anomaly_current:.2f} (baseline {one.anomaly_baseline_avg:.2f}{change})"
+    )
+
+
+def _is_found(report: Report, least: str) -> bool:
+    severities = [one.anomaly_severity for one in (*report.anomalies, *report.further)]
+    severities += [one.severity for one in report.missed]
+    return any(SEVERITIES.index(one) >= SEVERITIES.index(least) for one in severities)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
