@@ -122,8 +122,12 @@ class Analyzer:
             redis.RedisError: The store cannot be asked.
         """
         moment = self._moment()
-        names = self._reader.commands(self._since(moment)) if commands is None else commands
-        return self._evaluate(moment, token, names, None, record=record, deadline=deadline)
+        new = set(self._reader.unjudged())
+        names = commands
+        if names is None:
+            known = self._reader.commands(self._since(moment))
+            names = sorted({*known, *(key.command for key in new)})
+        return self._evaluate(moment, token, names, new, record=record, deadline=deadline)
 
     def analyze_new(self, token: int, *, deadline: float | None = None) -> Report:
         """Judge the commands that have new runs, a run that takes long, or a start that is due.
@@ -138,9 +142,14 @@ class Analyzer:
         for key, process_id in self._incidents.open(str(Kind.OVERDUE_RUN)):
             if process_id not in {one.process_id for one in moment.running.get(key, ())}:
                 due.add(key)
-        due.update(self._reader.unjudged())
-        names = sorted({key.command for key in due})
-        return self._evaluate(moment, token, names, due, record=True, deadline=deadline)
+        new = set(self._reader.unjudged())
+        names = sorted({key.command for key in due | new})
+        return self._evaluate(
+            *(moment, token, names, new),
+            only=due | new,
+            record=True,
+            deadline=deadline,
+        )
 
     def _since(self, moment: _Moment) -> datetime:
         day = moment.at.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -172,8 +181,9 @@ class Analyzer:
         moment: _Moment,
         token: int,
         names: Sequence[str],
-        only: set[CommandKey] | None,
+        new: set[CommandKey],
         *,
+        only: set[CommandKey] | None = None,
         record: bool,
         deadline: float | None,
     ) -> Report:
@@ -181,12 +191,11 @@ class Analyzer:
         report = Report(moment.at)
         p_values = array("d")
         turns: list[Turn] = []
-        new = set(self._reader.unjudged()) if only is None else only
         for some in chunks(names, COMMANDS):
             if deadline is not None and time.monotonic() > deadline:
                 report.errors.append(_LATE)
                 break
-            turns += self._judge(moment, some, only, new, p_values, report)
+            turns += self._judge(moment, some, new, only, p_values, report)
         report.commands_analyzed = len(turns)
         highest = limit(np.frombuffer(p_values)) if len(p_values) else 0.0
         for some in chunks(turns, COMMANDS):
@@ -198,8 +207,8 @@ class Analyzer:
         self,
         moment: _Moment,
         names: Sequence[str],
-        only: set[CommandKey] | None,
         new: set[CommandKey],
+        only: set[CommandKey] | None,
         p_values: array[float],
         report: Report,
     ) -> Iterator[Turn]:

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.severity import FALLING, GOOD_NEWS
 from jobmon.anomaly import State
-from jobmon.history.incidents import REOPENS_WITHIN, Incident
+from jobmon.history.incidents import BASELINE_UNTIL, REOPENS_WITHIN, Incident
 
 Resolution = Literal["recovered", "accepted", "superseded", "started", "ended"]
 
@@ -120,10 +120,12 @@ def _gone_on(known: Incident, seen: Incident) -> Incident:
     is_back = known.state == "resolved"
     is_new = is_back or known.last_process_id != seen.last_process_id
     worst = min if Kind(known.anomaly_type) in FALLING else max
+    before = {name: n for name, n in known.details.items() if name == BASELINE_UNTIL}
     return replace(
         seen,
         anomaly_id=known.anomaly_id,
         process_id=known.process_id,
+        details={**seen.details, **before},
         detected_at=known.detected_at,
         state="open" if is_back else known.state,
         worst_ratio=worst(known.worst_ratio, seen.ratio),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REOPENS_WITHIN: Final = 5
 """Runs after its end in which an incident that comes back is the same."""
+BASELINE_UNTIL: Final = "baseline_until"
+"""Name of a number in an incident's details: start of the last run before it, in Unix seconds."""
 _ASKED: Final = 500
 
 
@@ -36,7 +38,7 @@ class Incident:
     anomaly_type: str
     metric: str
     current: float
-    """As are the numbers below: of the run that differed last."""
+    """As the numbers below of the run that differed last."""
     baseline_avg: float
     severity: Severity
     change_percent: float | None
