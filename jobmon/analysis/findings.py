@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from jobmon.analysis.checks import Check, Kind
-from jobmon.analysis.incidents import STOPPED_AFTER
+from jobmon.analysis.missed import MOST_MISSED
 from jobmon.analysis.report import Anomaly
 from jobmon.analysis.sentence import over, sentence, stopped
 from jobmon.analysis.severity import severity
@@ -197,6 +197,6 @@ def metric(values: RunValues) -> Mapping[str, Any]:
 
 def say_missed(command: str, check: Check, missed_in_a_row: int) -> str:
     """The sentence of a run that is missing, or of so many that it seems to be for good."""
-    if missed_in_a_row >= STOPPED_AFTER:
+    if missed_in_a_row >= MOST_MISSED:
         return stopped(command, check, missed_in_a_row)
     return sentence(command, check)

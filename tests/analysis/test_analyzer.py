@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobmon.analysis import analyzer
+from jobmon.analysis import turns
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.evaluation import Evaluation, evaluate
 from jobmon.history import rows, runs
@@ -18,6 +18,7 @@ from jobmon.history.fence import FencedError
 from jobmon.history.rows import Row
 from jobmon.history.runs import Window
 from jobmon.history.write import Batch
+from jobmon.settings import SettingsError
 from tests.analysis.evaluated import HOUR, OWN, Evaluated, evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database
@@ -268,6 +269,75 @@ class TestOverdue:
         assert fleet.analyzer._overdue_at[running] > fleet.now + 500
 
 
+class TestWishes:
+    """What is configured for single commands."""
+
+    def test_of_one_that_is_muted_nobody_hears(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        wanted = {"data:*": {"mute": True, "owner": "the data team"}}
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            fleet.steady(many=20)
+            fleet.judge_all()
+            fleet.run(seconds=30.0)
+            [found] = fleet.analyze().anomalies
+            assert found.owner == "the data team"
+            [row] = fleet.incidents()
+            assert (row["state"], row["owner"], row["notified_at"]) == ("open", found.owner, None)
+            assert fleet.events() == []
+
+    def test_how_many_runs_open_and_resolve_is_theirs_to_say(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        wanted = {"data:process": {"failures_to_open": 2, "successes_to_resolve": 1}}
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            fleet.steady(many=60)
+            fleet.judge_all()
+            said: list[int] = []
+            for seconds in (30.0, 10.0, 30.0, 31.0, 10.0):
+                fleet.now += 60
+                fleet.run(seconds=seconds)
+                said.append(fleet.analyze_new().events)
+            assert said == [0, 0, 0, 1, 1]
+
+    def test_thresholds_are_theirs(self, own_database: Database, store: RedisServer) -> None:
+        wanted = {"data:process": {"performance_threshold": 4}}
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            fleet.steady(many=20)
+            fleet.steady("other", many=20)
+            fleet.judge_all()
+            fleet.run(seconds=30.0)
+            fleet.run("other", seconds=30.0)
+            assert [one.command_name for one in fleet.analyze().anomalies] == ["other"]
+
+    def test_margin_and_maximum_are_two_things(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        wanted = {
+            "margin": {"schedule": "every 1 hour", "start_margin_seconds": 600},
+            "maximum": {"schedule": "every 1 hour", "maximum_run_time_seconds": 60},
+        }
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            fleet.now -= 0.25 * HOUR
+            fleet.steady("margin", many=3)
+            fleet.steady("maximum", many=3)
+            running = fleet.start("maximum", ago=70.0)
+            report = fleet.analyze()
+            assert [one.command_name for one in report.missed] == ["margin"]
+            [late] = report.further
+            assert (late.process_id, late.anomaly_type) == (running, Kind.OVERDUE_RUN)
+
+    def test_a_schedule_that_is_none_is_refused_at_once(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        wanted = {"data:process": {"schedule": "61 * * * *"}}
+        with (
+            pytest.raises(SettingsError, match=r"data:process: .*61"),
+            evaluated(own_database, store, analyze_mode__commands=wanted),
+        ):
+            pass
+
+
 class TestTrouble:
     """Nothing twice, nothing lost."""
 
@@ -320,7 +390,7 @@ class TestTrouble:
             fleet.write(Batch(runs=[again]))
             return evaluate(*given)
 
-        monkeypatch.setattr(analyzer, "evaluate", evaluate_late)
+        monkeypatch.setattr(turns, "evaluate", evaluate_late)
         assert fleet.analyze_new().events == 0
         assert fleet.analyze_new().events == 1
         assert fleet.analyze_new().commands_analyzed == 0
@@ -358,7 +428,7 @@ class TestTrouble:
                 raise ZeroDivisionError("of no command's concern")
             return evaluate(window, *given)
 
-        monkeypatch.setattr(analyzer, "evaluate", refuse_bad)
+        monkeypatch.setattr(turns, "evaluate", refuse_bad)
         report = fleet.analyze()
         assert [one.command_name for one in report.anomalies] == ["good"]
         assert report.errors == ["bad: its runs could not be judged"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jobmon.analysis.checks import Kind
-from jobmon.analysis.incidents import OPPOSITE, STOPPED_AFTER, Rules, Step, alarm, end, normal
+from jobmon.analysis.incidents import OPPOSITE, Rules, Step, alarm, end, normal
+from jobmon.analysis.missed import MOST_MISSED
 from jobmon.history.incidents import REOPENS_WITHIN, Incident
 
 NOW = datetime(2025, 8, 3, 12, tzinfo=UTC)
@@ -170,13 +171,13 @@ def test_starts_that_are_missing_are_told_of_once_and_once_more_when_it_seems_to
     kind = Kind.MISSED_EXECUTION
     known: Incident | None = None
     turns: list[str | None] = []
-    for missing in (1, 1, 2, STOPPED_AFTER, STOPPED_AFTER):
+    for missing in (1, 1, 2, MOST_MISSED, MOST_MISSED):
         step = alarm(known, seen(1, 2.0 * missing, kind, occurrences=missing), USUAL)
         known = step.incident
         turns.append(step.turn)
     assert turns == [OPENED, None, None, ESCALATED, None]
     assert known is not None
-    assert known.occurrences == STOPPED_AFTER
+    assert known.occurrences == MOST_MISSED
 
 
 def test_what_ended_by_a_start_or_an_end_does_not_come_back() -> None:
