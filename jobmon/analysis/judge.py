@@ -33,7 +33,7 @@ class _Metric(NamedTuple):
     offset: float = 0.0
 
 
-_TIME = _Metric("avg_job_time", Kind.PERFORMANCE_DEGRADATION, Kind.PERFORMANCE_IMPROVEMENT, 0.03, 0.12, 0.7, 3e-4)
+_TIME = _Metric("avg_job_time", Kind.PERFORMANCE_DEGRADATION, Kind.PERFORMANCE_IMPROVEMENT, 0.03, 0.12, 0.7, 5e-4)
 _JOBS = _Metric("job_count", Kind.WORKLOAD_SPIKE, Kind.WORKLOAD_DROP, 0.06, 0.2, 0, 2e-4)
 _MEMORY = _Metric("peak_memory", Kind.MEMORY_GROWTH, None, 0.03, 0.12, 0.1, 3e-4)
 _QUEUE = _Metric("queue_time", Kind.QUEUE_TIME_GROWTH, None, 0.15, 0.4, 0, 2e-4, 0.1)
