@@ -19,9 +19,10 @@ from typing import (
     dataclass_transform,
 )
 
-from jobmon.settings import access, parse
+from jobmon.settings import access, parse, per_command
 from jobmon.settings.access import Password, Token
 from jobmon.settings.parse import Listen, Rule
+from jobmon.settings.per_command import Commands as PerCommands
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -403,6 +404,71 @@ class History(Section):
 
 
 @_frozen
+class AnalyzeMode(Section):
+    """Whether a run is normal."""
+
+    enabled: bool = _key(
+        True, parse.boolean(), "Analyse by itself. Off: on request all the same, with a warning."
+    )
+    retention_days: int = _key(
+        30,
+        parse.whole(1, 365, "d"),
+        "How far back runs count as what is usual. Nothing is deleted by it.",
+    )
+    performance_threshold: float = _key(
+        1.5,
+        per_command.more(),
+        "Least ratio of a run's time to what its work usually takes that counts as degradation. "
+        "As with all of these, chance must not explain it either.",
+    )
+    performance_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as improvement."
+    )
+    failed_jobs_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the share of failed jobs to the usual one that counts as spike.",
+    )
+    failed_jobs_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as drop."
+    )
+    job_count_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the number of jobs to the usual one that counts as spike.",
+    )
+    job_count_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as drop."
+    )
+    memory_threshold: float = _key(
+        1.25, per_command.more(), "Least ratio of the peak memory to the usual one that counts."
+    )
+    queue_time_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the jobs' time in the queue to the usual one that counts.",
+    )
+    analysis_interval_minutes: int = _key(
+        60, parse.whole(1, 10_080, "min"), "Time between two analyses of all commands."
+    )
+    schedule_analysis_enabled: bool = _key(
+        True, parse.boolean(), "Look for runs that should have started."
+    )
+    missed_execution_threshold_hours: float = _key(
+        24.0,
+        per_command.hours(),
+        "Silence after which a run is missed, of a command that ran regularly and whose schedule "
+        "is neither declared nor can be inferred; or two usual intervals, if that is longer.",
+    )
+    commands: PerCommands = _key(
+        PerCommands(),
+        per_command.commands(),
+        "Settings of single commands, by their name or a shell pattern; a name goes before a "
+        "pattern, then the pattern with most characters of its own. One table applies, whole.",
+    )
+
+
+@_frozen
 class HealthCheck(Section):
     """The `health` endpoint."""
 
@@ -601,6 +667,7 @@ class Settings(Section):
     health_check: HealthCheck = _section(HealthCheck)
     sync: Sync = _section(Sync)
     history: History = _section(History)
+    analyze_mode: AnalyzeMode = _section(AnalyzeMode)
     logging: Logging = _section(Logging)
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Source of each value that is no default: key to a variable's or a file's name."""
@@ -628,11 +695,6 @@ CONNECTION_KEYS: Final = frozenset(
 
 LATER_KEYS: Final = frozenset(
     """
-    analyze_mode.enabled analyze_mode.retention_days analyze_mode.performance_threshold
-    analyze_mode.performance_threshold_lower analyze_mode.failed_jobs_threshold
-    analyze_mode.failed_jobs_threshold_lower analyze_mode.job_count_threshold
-    analyze_mode.job_count_threshold_lower analyze_mode.analysis_interval_minutes
-    analyze_mode.schedule_analysis_enabled analyze_mode.missed_execution_threshold_hours
     auth.session_hours ui.enabled webhooks webhooks_allow_private
     """.split()
 )
