@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
-from jobmon.analysis.evaluation import evaluate
 from jobmon.analysis.judge import ENOUGH
-from jobmon.analysis.missed import Expectation, expected
-from jobmon.analysis.overdue import overdue
 from jobmon.analysis.report import Insufficient, Report
-from jobmon.analysis.schedules import told
-from jobmon.analysis.settling import Overdue, Settling, Turn
-from jobmon.analysis.wishes import Wishes, wishes
+from jobmon.analysis.settling import Settling
+from jobmon.analysis.turns import Moment, Turn, moment, turn
+from jobmon.analysis.wishes import check, wishes
 from jobmon.history import database
 from jobmon.history.fence import Fence
-from jobmon.history.incidents import Change, Incident, Incidents
+from jobmon.history.incidents import Change, Incidents
 from jobmon.history.runs import COMMANDS, CommandKey, RunReader, Window
 from jobmon.history.schema import tables
 from jobmon.inert import inert
@@ -33,38 +27,19 @@ from jobmon.store.chunks import chunks
 from jobmon.store.identity import Identity
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.reader import Reader
-from jobmon.store.schedules import ScheduleEntry, Schedules
-from jobmon.store.state import CommandRun
 
 if TYPE_CHECKING:
     import redis
     import sqlalchemy as sa
 
     from jobmon.settings import Settings
-    from jobmon.store.sync_state import SyncState
 
-_MOST_RUNNING: Final = 10_000
 _LATE: Final = "not all commands were evaluated: the time was up"
+_NOT_READ: Final = "its runs could not be read"
+_NOT_JUDGED: Final = "its runs could not be judged"
+_NOT_WRITTEN: Final = "what was found could not be written"
+_DAY: Final = timedelta(days=1)
 _log: Final = logging.getLogger("jobmon.analysis")
-
-
-class _Moment(NamedTuple):
-    """What is the same for all commands of an evaluation."""
-
-    now: float
-    """By the store's clock, in Unix seconds."""
-    at: datetime
-    seen_until: float
-    """All runs that started before are in the history, or run."""
-    running: Mapping[CommandKey, Sequence[CommandRun]]
-    schedules: Mapping[tuple[str, str], Schedules]
-    """What schedulers tell, by application and command."""
-    schedulers: Schedules
-    """They alone."""
-
-    def schedules_of(self, key: CommandKey) -> Schedules:
-        """What they tell of a command."""
-        return self.schedules.get((key.app, key.command), self.schedulers)
 
 
 class _Settled(NamedTuple):
@@ -86,18 +61,22 @@ class Analyzer:
             engine: Of the history's database.
             client: Of the store.
             settings: ``analyze_mode``.
+
+        Raises:
+            SettingsError: A schedule in ``analyze_mode.commands`` is none.
         """
+        check(settings)
         own = tables(settings.database.table_prefix)
-        fence = Fence(own, ANALYSIS, Identity(client, settings))
         self._engine = engine
         self._reader = RunReader(engine, own)
+        fence = Fence(own, ANALYSIS, Identity(client, settings))
         self._incidents = Incidents(engine, own, fence)
         self._store = Reader(client, settings)
         self._settings = settings
         self._due_at: dict[CommandKey, float] = {}
         """When a start of a command may be missing."""
         self._overdue_at: dict[str, float] = {}
-        """When a running run may take too long."""
+        """When a run that has not ended may take too long, by its id."""
 
     def analyze(
         self,
@@ -121,274 +100,164 @@ class Analyzer:
             FencedError: Somebody else analyzes by now.
             redis.RedisError: The store cannot be asked.
         """
-        moment = self._moment()
-        names = self._reader.commands(self._since(moment)) if commands is None else commands
-        return self._evaluate(moment, token, names, None, record=record, deadline=deadline)
+        this = moment(self._store)
+        new = set(self._reader.unjudged())
+        names = commands
+        if names is None:
+            ran = self._reader.commands(self._since(this))
+            names = sorted({*ran, *(key.command for key in new)})
+        return self._evaluate(this, token, names, new, None, record=record, deadline=deadline)
 
     def analyze_new(self, token: int, *, deadline: float | None = None) -> Report:
         """Judge the commands that have new runs, a run that takes long, or a start that is due.
 
         Args, raises: as of `analyze`.
         """
-        moment = self._moment()
-        due = {key for key, at in self._due_at.items() if at <= moment.now}
-        for key, runs in moment.running.items():
-            if any(self._overdue_at.get(one.process_id, 0.0) <= moment.now for one in runs):
-                due.add(key)
+        this = moment(self._store)
+        open_ids = {run.process_id for runs in this.running.values() for run in runs}
+        self._overdue_at = {one: at for one, at in self._overdue_at.items() if one in open_ids}
+        new = set(self._reader.unjudged())
+        due = {key for key, at in self._due_at.items() if at <= this.now}
+        due |= {
+            key
+            for key, runs in this.running.items()
+            if any(self._overdue_at.get(one.process_id, 0.0) <= this.now for one in runs)
+        }
         for key, process_id in self._incidents.open(str(Kind.OVERDUE_RUN)):
-            if process_id not in {one.process_id for one in moment.running.get(key, ())}:
+            if process_id not in open_ids:
                 due.add(key)
-        due.update(self._reader.unjudged())
+        due |= new
         names = sorted({key.command for key in due})
-        return self._evaluate(moment, token, names, due, record=True, deadline=deadline)
+        return self._evaluate(this, token, names, new, due, record=True, deadline=deadline)
 
-    def _since(self, moment: _Moment) -> datetime:
-        day = moment.at.replace(hour=0, minute=0, second=0, microsecond=0)
-        return day - timedelta(days=self._settings.analyze_mode.retention_days)
-
-    def _moment(self) -> _Moment:
-        # In this order: what ends meanwhile is seen as running, or as not seen yet.
-        state = self._store.sync_state()
-        running: dict[CommandKey, list[CommandRun]] = {}
-        for run in self._store.running_commands(_MOST_RUNNING)[0]:
-            app = str(run.data.get("app", "default"))
-            key = CommandKey(app, run.environment, run.command)
-            running.setdefault(key, []).append(run)
-        said = self._store.schedules()
-        entries: dict[tuple[str, str], list[ScheduleEntry]] = {}
-        for entry in said.entries:
-            entries.setdefault((entry.app, entry.name), []).append(entry)
-        return _Moment(
-            now=state.now,
-            at=datetime.fromtimestamp(state.now, UTC),
-            seen_until=_seen_until(state),
-            running=running,
-            schedules={key: replace(said, entries=tuple(own)) for key, own in entries.items()},
-            schedulers=replace(said, entries=()),
-        )
+    def _since(self, this: Moment) -> datetime:
+        day = this.at.replace(hour=0, minute=0, second=0, microsecond=0)
+        return day - self._settings.analyze_mode.retention_days * _DAY
 
     def _evaluate(
         self,
-        moment: _Moment,
+        this: Moment,
         token: int,
         names: Sequence[str],
+        new: set[CommandKey],
         only: set[CommandKey] | None,
         *,
         record: bool,
         deadline: float | None,
     ) -> Report:
         began = time.monotonic()
-        report = Report(moment.at)
-        p_values = array("d")
+        report = Report(this.at)
         turns: list[Turn] = []
-        new = set(self._reader.unjudged()) if only is None else only
         for some in chunks(names, COMMANDS):
             if deadline is not None and time.monotonic() > deadline:
                 report.errors.append(_LATE)
                 break
-            turns += self._judge(moment, some, only, new, p_values, report)
-        report.commands_analyzed = len(turns)
-        highest = limit(np.frombuffer(p_values)) if len(p_values) else 0.0
+            turns += self._turns(this, some, new, only, report)
+        report.commands_analyzed = sum(one.last_start is not None for one in turns)
+        # A few of 10,000 commands differ by chance: what is news is known once all are judged.
+        highest = limit([p_value for one in turns for p_value in one.p_values])
         for some in chunks(turns, COMMANDS):
-            self._settle(moment, token, some, highest, report, record=record)
+            settled = self._settle(this, some, highest, report)
+            if record:
+                self._write(this, token, settled, report)
+        if record:
+            self._pass_over(this, token, turns, new)
         report.seconds = time.monotonic() - began
         return report
 
-    def _judge(
+    def _turns(
         self,
-        moment: _Moment,
+        this: Moment,
         names: Sequence[str],
-        only: set[CommandKey] | None,
         new: set[CommandKey],
-        p_values: array[float],
+        only: set[CommandKey] | None,
         report: Report,
     ) -> Iterator[Turn]:
-        """Judge some commands; of each is kept what concerns an incident, or may become one."""
-        wanted = set(names)
         incidents = self._incidents.current(names)
-        known: dict[str, set[CommandKey]] = {}
-        for key in {*new, *incidents, *moment.running, *self._due_at}:
-            if key.command in wanted:
-                known.setdefault(key.command, set()).add(key)
+        known: dict[str, set[CommandKey]] = {name: set() for name in names}
+        for key in (*new, *incidents, *this.running, *self._due_at):
+            if key.command in known:
+                known[key.command].add(key)
         windows: list[Window] = []
-        for name, found in self._reader.windows(names, self._since(moment), known):
+        for name, found in self._reader.windows(names, self._since(this), known):
             if isinstance(found, DBAPIError):
-                _fail(report, name, "its runs could not be read", found)
-            else:
-                windows += (one for one in found if only is None or one.key in only)
+                _fail(report, name, _NOT_READ, found)
+                continue
+            windows += (one for one in found if only is None or one.key in only)
+            if not found:
+                report.unknown.append(name)
         queue_times = self._reader.queue_times(
             one.process_id for window in windows for one in window.unjudged
         )
-        for window in windows:
-            try:
-                theirs = incidents.get(window.key, ())
-                yield self._turn(moment, window, queue_times, theirs, new, p_values, report)
-            except Exception as error:
-                _fail(report, window.key.command, "its runs could not be judged", error)
-
-    def _turn(
-        self,
-        moment: _Moment,
-        window: Window,
-        queue_times: Mapping[str, float],
-        incidents: Sequence[Incident],
-        new: set[CommandKey],
-        p_values: array[float],
-        report: Report,
-    ) -> Turn:
-        key = window.key
-        running = [one for one in moment.running.get(key, ()) if one.started_at is not None]
-        own = wishes(self._settings)
-        evaluation = evaluate(window, queue_times, incidents, own.thresholds, own.zone)
-        p_values.extend(evaluation.p_values)
-        if not evaluation.is_enough:
-            runs = max(0, len(evaluation.runs) - 1)
-            report.insufficient.append(
-                Insufficient(key.command, key.app, key.environment, runs, ENOUGH)
-            )
-        late: list[Overdue] = []
-        for run in running:
-            check = overdue(
-                *(evaluation.runs, run.started_at or 0.0, moment.now),
-                own.maximum_run_time_seconds,
-            )
-            self._overdue_at[run.process_id] = (
-                float("inf") if check is None else (run.started_at or 0.0) + check.baseline.high
-            )
-            if check is not None and check.is_anomaly:
-                trace_id = run.data.get("trace_id")
-                trace = trace_id if isinstance(trace_id, str) else None
-                late.append(Overdue(check, run.process_id, trace))
-        expectation, last = self._expectation(moment, window, running, own)
-        return Turn(
-            key=key,
-            incidents=incidents,
-            answers=[one for one in evaluation.answers if one.checks],
-            judged=evaluation.judged,
-            expectation=expectation,
-            last_start=last,
-            was_unscheduled=told(
-                moment.schedules_of(key), key.command, key.app, was_scheduled=True
-            ).is_off,
-            overdue=late,
-            running=frozenset(one.process_id for one in moment.running.get(key, ())),
-            leftover_before=_leftover(window, self._since(moment)) if key in new else None,
-        )
-
-    def _expectation(
-        self, moment: _Moment, window: Window, running: Sequence[CommandRun], own: Wishes
-    ) -> tuple[Expectation | None, int | str | None]:
-        """Which start is awaited, and which was the last."""
-        key = window.key
         mode = self._settings.analyze_mode
-        starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
-        names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
-        self._due_at.pop(key, None)
-        if not starts:
-            return None, None
-        last = names[int(np.argmax(starts))]
-        if not mode.schedule_analysis_enabled:
-            return None, last
-        declared = told(moment.schedules_of(key), key.command, key.app)
-        found = expected(
-            np.array(starts),
-            moment.now,
-            schedules=declared.schedules if own.schedule is None else (own.schedule,),
-            source=declared.source if own.schedule is None else "cron",
-            margin_seconds=own.start_margin_seconds,
-            zone=own.zone,
-            silence_seconds=mode.missed_execution_threshold_hours * 3600,
-            seen_until=moment.seen_until,
-            is_running=bool(running),
-        )
-        if found is None or (declared.is_off and own.schedule is None):
-            return None, last
-        late_at = found.late_at
-        if found.is_missed:
-            late_at = max(late_at, moment.now) + found.interval_seconds
-        self._due_at[key] = max(late_at, moment.now + 1.0)
-        return found, last
+        for window in windows:
+            key = window.key
+            try:
+                made = turn(
+                    *(this, window, queue_times, incidents.get(key, ())),
+                    wishes(self._settings, key.command),
+                    looks_for_missed=mode.schedule_analysis_enabled,
+                    silence_seconds=mode.missed_execution_threshold_hours * 3600,
+                )
+            except Exception as error:
+                _fail(report, key.command, _NOT_JUDGED, error)
+                continue
+            if not made.is_enough:
+                report.insufficient.append(Insufficient(*key, made.runs, ENOUGH))
+            self._due_at[key] = made.due_at
+            self._overdue_at.update(made.overdue_at)
+            yield made
 
     def _settle(
-        self,
-        moment: _Moment,
-        token: int,
-        turns: Sequence[Turn],
-        highest: float,
-        report: Report,
-        *,
-        record: bool,
-    ) -> None:
-        """Say what was found of some commands, and write what becomes of their incidents."""
-        values = self._reader.values({row for turn in turns for row in turn.rows})
+        self, this: Moment, turns: Sequence[Turn], highest: float, report: Report
+    ) -> list[_Settled]:
+        """Say what was found of some commands, and work out what becomes of their incidents."""
+        values = self._reader.values({row for one in turns for row in one.rows})
         settled: list[_Settled] = []
-        for turn in turns:
-            key = turn.key
+        for one in turns:
             try:
-                own = wishes(self._settings)
-                one = Settling(turn, values, highest, own.rules, own.owner, moment.at)
-                settled.append(_Settled(turn, one.changes()))
+                settling = Settling(one, values, highest, this)
+                settled.append(_Settled(one, settling.changes()))
             except Exception as error:
-                _fail(report, key.command, "its runs could not be judged", error)
+                _fail(report, one.key.command, _NOT_JUDGED, error)
                 continue
-            report.missed += one.missed
-            for anomaly in one.anomalies:
+            report.missed += settling.missed
+            for anomaly in settling.anomalies:
                 report.add(anomaly)
-        if record:
-            self._write(moment, token, settled, report)
+        return settled
 
-    def _write(
-        self, moment: _Moment, token: int, settled: Sequence[_Settled], report: Report
-    ) -> None:
+    def _write(self, this: Moment, token: int, settled: Sequence[_Settled], report: Report) -> None:
         """All together; where the database refuses one command's, each by itself."""
-        try:
-            self._write_together(moment, token, settled, report)
-        except DBAPIError as error:
-            if database.is_away(error):
-                raise
-            for one in settled:
-                try:
-                    self._write_together(moment, token, [one], report)
-                except DBAPIError as refused:
-                    if database.is_away(refused):
-                        raise
-                    command = one.turn.key.command
-                    _fail(report, command, "what was found could not be written", refused)
-
-    def _write_together(
-        self, moment: _Moment, token: int, settled: Sequence[_Settled], report: Report
-    ) -> None:
         changes = [change for one in settled for change in one.changes]
         judged = [run for one in settled for run in one.turn.judged]
-        if changes or judged:
-            with database.reached(self._engine):
-                written = self._incidents.write(token, changes, judged, moment.at)
-            report.events += len(written)
-        for one in settled:
-            before = one.turn.leftover_before
-            if before is not None:
-                since = datetime.fromtimestamp(before, UTC)
-                while self._incidents.pass_over(token, one.turn.key, since):
+        if not changes and not judged:
+            return
+        try:
+            with database.answering(self._engine):
+                report.events += len(self._incidents.write(token, changes, judged, this.at))
+        except DBAPIError as error:
+            if len(settled) == 1:
+                _fail(report, settled[0].turn.key.command, _NOT_WRITTEN, error)
+                return
+            for one in settled:
+                self._write(this, token, [one], report)
+
+    def _pass_over(
+        self, this: Moment, token: int, turns: Sequence[Turn], new: set[CommandKey]
+    ) -> None:
+        """Take for judged what is new, but too old to be judged."""
+        if not new:
+            return
+        before: list[tuple[CommandKey | None, datetime]] = [(None, self._since(this))]
+        before += (
+            (one.key, datetime.fromtimestamp(one.leftover_before, UTC))
+            for one in turns
+            if one.leftover_before is not None
+        )
+        with database.answering(self._engine):
+            for key, until in before:
+                while self._incidents.pass_over(token, until, key):
                     pass
-
-
-def _leftover(window: Window, since: datetime) -> float | None:
-    """Start of the oldest run that may be judged, where older ones seem to be new."""
-    if not window.unjudged:
-        return since.timestamp()
-    drained = np.flatnonzero(window.is_drained)
-    if window.is_full and window.unjudged[0].place == drained[0]:
-        return float(window.numbers[0, 0])
-    return None
-
-
-def _seen_until(state: SyncState) -> float:
-    """All that had happened by then is in the history, or still runs."""
-    if not state.unsynced:
-        return state.now
-    if state.succeeded_at is None:
-        return float("-inf")
-    return state.succeeded_at - (state.duration or 0.0)
 
 
 def _fail(report: Report, command: str, what: str, error: Exception) -> None:

@@ -14,13 +14,11 @@ from jobmon.analysis.judge import judge
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.severity import FALLING
 from jobmon.analysis.thresholds import Thresholds
-from jobmon.history.incidents import Incident
+from jobmon.history.incidents import BASELINE_UNTIL, Incident
 from jobmon.history.runs import CommandKey, Judged, Window
 
 MOST_NEW: Final = 20
 """Runs of one command that are judged in one evaluation; of more, the newest."""
-BASELINE_UNTIL: Final = "baseline_until"
-"""Name of the number in an incident's details: start of the last run before it."""
 
 
 class Answer(NamedTuple):

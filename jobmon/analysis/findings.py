@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from jobmon.analysis.checks import Check, Kind
-from jobmon.analysis.evaluation import BASELINE_UNTIL
-from jobmon.analysis.incidents import STOPPED_AFTER
+from jobmon.analysis.missed import MOST_MISSED
 from jobmon.analysis.report import Anomaly
 from jobmon.analysis.sentence import over, sentence, stopped
 from jobmon.analysis.severity import severity
 from jobmon.anomaly import PerformanceAnomalyDetected, State
-from jobmon.history.incidents import Incident
+from jobmon.history.incidents import BASELINE_UNTIL, Incident
 from jobmon.history.runs import CommandKey, RunValues
 
 _NAMES: Final = uuid.UUID("6a6f626d-6f6e-4e00-8000-616e6f6d616c")
@@ -198,6 +197,6 @@ def metric(values: RunValues) -> Mapping[str, Any]:
 
 def say_missed(command: str, check: Check, missed_in_a_row: int) -> str:
     """The sentence of a run that is missing, or of so many that it seems to be for good."""
-    if missed_in_a_row >= STOPPED_AFTER:
+    if missed_in_a_row >= MOST_MISSED:
         return stopped(command, check, missed_in_a_row)
     return sentence(command, check)

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from jobmon.analysis.checks import Kind
+from jobmon.analysis.missed import MOST_MISSED
 from jobmon.analysis.severity import FALLING, GOOD_NEWS
 from jobmon.anomaly import State
-from jobmon.history.incidents import REOPENS_WITHIN, Incident
+from jobmon.history.incidents import BASELINE_UNTIL, REOPENS_WITHIN, Incident
 
 Resolution = Literal["recovered", "accepted", "superseded", "started", "ended"]
 
@@ -26,8 +27,6 @@ OPPOSITE: Final[dict[Kind, Kind]] = {
     for one, other in (pair, pair[::-1])
 }
 """Of two kinds, one ends the other."""
-STOPPED_AFTER: Final = 3
-"""Starts in a row that are missing: told once more, then no more."""
 _WORSE: Final = 2.0
 """Times the ratio that was told: told once more."""
 _MOST_FAILED_PERCENT: Final = 50.0
@@ -120,10 +119,12 @@ def _gone_on(known: Incident, seen: Incident) -> Incident:
     is_back = known.state == "resolved"
     is_new = is_back or known.last_process_id != seen.last_process_id
     worst = min if Kind(known.anomaly_type) in FALLING else max
+    before = {name: n for name, n in known.details.items() if name == BASELINE_UNTIL}
     return replace(
         seen,
         anomaly_id=known.anomaly_id,
         process_id=known.process_id,
+        details={**seen.details, **before},
         detected_at=known.detected_at,
         state="open" if is_back else known.state,
         worst_ratio=worst(known.worst_ratio, seen.ratio),
@@ -140,7 +141,7 @@ def _is_worse(known: Incident | None, incident: Incident) -> bool:
     if told is None or known is None or kind in GOOD_NEWS:
         return False
     if kind is Kind.MISSED_EXECUTION:
-        return known.occurrences < STOPPED_AFTER <= incident.occurrences
+        return known.occurrences < MOST_MISSED <= incident.occurrences
     if kind is Kind.FAILURE_RATE_SPIKE and (
         known.current <= _MOST_FAILED_PERCENT < incident.current
     ):

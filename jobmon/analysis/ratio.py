@@ -108,8 +108,8 @@ def _degrees(errors: Floats, n: int) -> float:
     size = size[: len(size) - len(size) // 50]
     if size[len(size) // 2] == 0:
         return 0.85 * (n - 1) + (_PRIOR if n < 30 else 0)
-    tail = size[int(0.96 * len(size))] / size[len(size) // 2] if len(size) >= 30 else 0
-    tail -= 3 / np.sqrt(len(size))
+    tail = size[int(0.96 * len(size))] / size[len(size) // 2] if len(size) >= 30 else 3.2
+    tail = (len(size) * tail + 100 * 3.2) / (len(size) + 100)
     return min(0.85 * (n - 1) + (_PRIOR if n < 30 else 0), float(np.interp(tail, _TAILS, _DEGREES)))
 
 

@@ -76,9 +76,9 @@ class Missed:
 class Insufficient:
     """A command of which too few runs are known to judge one."""
 
-    command_name: str
     app: str
     environment: str
+    command_name: str
     runs: int
     """Before the newest."""
     needed: int
@@ -96,6 +96,8 @@ class Report:
     """Of other kinds: of the newest run, and of runs that do not end."""
     missed: list[Missed] = field(default_factory=list[Missed])
     insufficient: list[Insufficient] = field(default_factory=list[Insufficient])
+    unknown: list[str] = field(default_factory=list[str])
+    """Names of commands that have no run."""
     errors: list[str] = field(default_factory=list[str])
     """``command: what failed``, of a command that could not be judged."""
     warnings: list[str] = field(default_factory=list[str])

@@ -66,11 +66,12 @@ def span(seconds: float) -> str:
 
 
 def _slow(name: str, check: Check, jobs: float, _failed: float) -> str:
-    return f"{name} took {span(_work(check, jobs))}; {_usual_time(check, jobs)}"
+    return f"{name} took {span(_work(check, jobs))}{_of_runs(check)}; {_usual_time(check, jobs)}"
 
 
 def _fast(name: str, check: Check, jobs: float, _failed: float) -> str:
-    return f"{name} took only {span(_work(check, jobs))}; {_usual_time(check, jobs)}"
+    took = f"{name} took only {span(_work(check, jobs))}{_of_runs(check)}"
+    return f"{took}; {_usual_time(check, jobs)}"
 
 
 def _workload(name: str, check: Check, _jobs: float, _failed: float) -> str:
@@ -78,7 +79,7 @@ def _workload(name: str, check: Check, _jobs: float, _failed: float) -> str:
     had = f"{few}{_count(check.current)}" if check.current else "no"
     usual = _range(check.baseline, _count_unit)
     noun = "job" if check.current == 1 else "jobs"
-    return f"{name} had {had} {noun}; it usually has {usual}{_last(check)}"
+    return f"{name} had {had} {noun}{_of_runs(check)}; it usually has {usual}{_last(check)}"
 
 
 def _failures(name: str, check: Check, jobs: float, failed: float) -> str:
@@ -90,13 +91,13 @@ def _failures(name: str, check: Check, jobs: float, failed: float) -> str:
 
 
 def _memory(name: str, check: Check, jobs: float, _failed: float) -> str:
-    needed = f"{name} needed {_bytes(check.current)} of memory at its peak"
+    needed = f"{name} needed {_bytes(check.current)} of memory at its peak{_of_runs(check)}"
     subject = f"runs with about {_count(jobs)} jobs usually need" if jobs else "it usually needs"
     return f"{needed}; {subject} {_range(check.baseline, _bytes_unit)}{_last(check)}"
 
 
 def _queue(name: str, check: Check, _jobs: float, _failed: float) -> str:
-    waited = f"jobs of {name} waited {span(check.current)} in their queue"
+    waited = f"jobs of {name} waited {span(check.current)} in their queue{_of_runs(check)}"
     return f"{waited}; usually they wait {_range(check.baseline, _time_unit)}{_last(check)}"
 
 
@@ -107,9 +108,11 @@ def _missed(name: str, check: Check, _jobs: float, _failed: float) -> str:
 
 
 def _overdue(name: str, check: Check, _jobs: float, _failed: float) -> str:
-    usual = f"; it usually takes about {span(check.baseline.centre)}" if check.baseline.n else ""
-    most = f"; at most {span(check.baseline.high)} is normal"
-    return f"{name} has been running for {span(check.current)}{usual}{most}{_last(check)}"
+    usual = (
+        f"it usually takes about {span(check.baseline.centre)}, and " if check.baseline.n else ""
+    )
+    most = f"{usual}at most {span(check.baseline.high)} is normal"
+    return f"{name} has been running for {span(check.current)}; {most}{_last(check)}"
 
 
 _SENTENCES: Final[dict[Kind, Callable[[str, Check, float, float], str]]] = {
@@ -135,6 +138,10 @@ def _usual_time(check: Check, jobs: float) -> str:
     many = jobs if check.metric == _PER_JOB else 1.0
     subject = f"runs with about {_count(jobs)} jobs usually take" if jobs else "it usually takes"
     return f"{subject} {_range(check.baseline, _time_unit, many)}{_last(check)}"
+
+
+def _of_runs(check: Check) -> str:
+    return f" on average of its last {check.runs} runs" if check.runs > 1 else ""
 
 
 def _every(check: Check) -> str:
@@ -177,7 +184,9 @@ def _count_unit(_number: float) -> tuple[float, str]:
 
 
 def _bytes_unit(number: float) -> tuple[float, str]:
-    power = min(len(_SIZES) - 1, int(math.log(max(number, 1.0), 1000)))
+    # In this order, one that is no number is taken for the least.
+    power = int(math.log(min(max(1.0, number), 1e300), 1000))
+    power = min(len(_SIZES) - 1, power)
     return 1000.0**power, _SIZES[power]
 
 
@@ -191,11 +200,7 @@ def _count(number: float) -> str:
 
 
 def _digits(number: float) -> str:
-    """Two or three that count."""
+    """Two that count, or as many as stand before the point."""
     if not math.isfinite(number):
         return "?"
-    if abs(number) >= 99.5:
-        return f"{number:,.0f}"
-    if abs(number) >= 9.95:
-        return f"{number:.3g}" if number != round(number) else f"{number:.0f}"
-    return f"{float(f'{number:.2g}'):g}"
+    return f"{number:,.0f}" if abs(number) >= 9.95 else f"{float(f'{number:.2g}'):g}"

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from jobmon.analysis import findings
 from jobmon.analysis.checks import Check, Kind
 from jobmon.analysis.evaluation import Answer
-from jobmon.analysis.incidents import OPPOSITE, Rules, Step, alarm, end, normal
-from jobmon.analysis.missed import Expectation, missed
+from jobmon.analysis.incidents import OPPOSITE, Step, alarm, end, normal
+from jobmon.analysis.missed import missed
 from jobmon.analysis.report import Anomaly, Missed
 from jobmon.analysis.sentence import sentence
+from jobmon.analysis.turns import Moment, Turn
 from jobmon.anomaly import PerformanceAnomalyDetected
 from jobmon.history.incidents import Change, Incident
-from jobmon.history.runs import CommandKey, Judged, RunValues
-
-
-class Overdue(NamedTuple):
-    """A run that has not ended in time."""
-
-    check: Check
-    process_id: str
-    trace_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What is kept of one command until all are judged."""
-
-    key: CommandKey
-    incidents: Sequence[Incident]
-    """That go on, or may come back."""
-    answers: Sequence[Answer]
-    """The oldest run first."""
-    judged: Sequence[Judged]
-    expectation: Expectation | None
-    """The start that is awaited; None: none is, or it is not to be told."""
-    last_start: int | str | None
-    """Row of the last run, or its id where it runs."""
-    was_unscheduled: bool
-    """A run that a scheduler started has no successor: its entry was taken out."""
-    overdue: Sequence[Overdue]
-    running: frozenset[str]
-    """Ids of the runs that have not ended."""
-    leftover_before: float | None
-    """Runs that started before are new and too old to be judged; None: there are none."""
-
-    @property
-    def rows(self) -> set[int]:
-        """Numbers of the runs of which more must be known."""
-        found = {one.row_id for one in self.answers}
-        is_missed = self.expectation is not None and self.expectation.is_missed
-        if isinstance(self.last_start, int) and (is_missed or self._is_silent):
-            found.add(self.last_start)
-        return found
-
-    @property
-    def _is_silent(self) -> bool:
-        return any(one.anomaly_type == Kind.MISSED_EXECUTION for one in self.incidents)
+from jobmon.history.runs import RunValues
 
 
 class Settling:
     """Of one command: what is reported, and what is written."""
 
     def __init__(
-        self,
-        turn: Turn,
-        values: Mapping[int, RunValues],
-        highest: float,
-        rules: Rules,
-        owner: str | None,
-        now: datetime,
+        self, turn: Turn, values: Mapping[int, RunValues], highest: float, this: Moment
     ) -> None:
         """Work it out.
 
@@ -81,18 +31,16 @@ class Settling:
             turn: What was found.
             values: More of the runs that it asks for.
             highest: P-value up to which what is found is news.
-            rules: Of the command.
-            owner: Likewise.
-            now: This moment.
+            this: The moment.
         """
         self.anomalies: list[Anomaly] = []
         """Of the newest run, and of those that do not end."""
         self.missed: list[Missed] = []
         self._turn = turn
-        self._rules = rules
-        self._at_once = rules._replace(failures_to_open=1)
-        self._owner = owner
-        self._now = now
+        self._rules = turn.wishes.rules
+        self._at_once = self._rules._replace(failures_to_open=1)
+        self._now = this.at
+        self._running = {one.process_id for one in this.running.get(turn.key, ())}
         self._highest = highest
         self._before = {one.anomaly_id: one for one in turn.incidents}
         self._after: dict[str, Incident | None] = dict(self._before)
@@ -199,7 +147,7 @@ class Settling:
             if one.anomaly_type == Kind.OVERDUE_RUN and one.state != "resolved"
         }
         for process_id, incident in known.items():
-            if process_id not in turn.running:
+            if process_id not in self._running:
                 step = end(incident, "ended", self._now, self._rules)
                 self._take(incident, step, process_id, None)
         for late in turn.overdue:
@@ -223,7 +171,7 @@ class Settling:
             process_id=process_id,
             trace_id=trace_id,
             now=self._now,
-            owner=self._owner,
+            owner=self._turn.wishes.owner,
             summary=summary,
             also=also,
         )

@@ -1,94 +1,226 @@
-"""Analyses, one at a time whoever makes them: a server, or a person's ``jobmon analyze``."""
+"""One command's turn in an evaluation: all that is to be known of it before any is settled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jobmon.analysis.analyzer import Analyzer
-from jobmon.history import database
-from jobmon.store import connection
-from jobmon.store.analyses import Analyses
-from jobmon.store.holding import holding
-from jobmon.store.keys import ANALYSIS
-from jobmon.store.lease import Lease
+import numpy as np
+
+from jobmon.analysis.checks import Check, Kind
+from jobmon.analysis.evaluation import Answer, evaluate
+from jobmon.analysis.missed import Expectation, expected
+from jobmon.analysis.overdue import overdue
+from jobmon.analysis.runs import Runs
+from jobmon.analysis.schedules import Told, told
+from jobmon.analysis.wishes import Wishes
+from jobmon.history.incidents import Incident
+from jobmon.history.runs import CommandKey, Judged, Window
+from jobmon.store.schedules import ScheduleEntry, Schedules
+from jobmon.store.state import CommandRun
 
 if TYPE_CHECKING:
-    from jobmon.analysis.report import Report
-    from jobmon.settings import Settings
+    from jobmon.store.reader import Reader
+    from jobmon.store.sync_state import SyncState
 
-_STATEMENT_SECONDS: Final = 60.0
+_MOST_RUNNING: Final = 10_000
 
 
-class Turns:
-    """Makes them. Safe to share between threads."""
+class Moment(NamedTuple):
+    """What the store tells, the same for all commands of an evaluation."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make one, with connections of its own; nothing is asked yet.
+    now: float
+    """By its clock, in Unix seconds."""
+    at: datetime
+    """The same."""
+    seen_until: float
+    """Runs that started before are in the history, or have not ended."""
+    running: Mapping[CommandKey, Sequence[CommandRun]]
+    schedules: Mapping[tuple[str, str], Schedules]
+    """What schedulers tell, by application and command."""
+    schedulers: Schedules
+    """They alone."""
 
-        Raises:
-            SettingsError: The database's driver is not installed.
-        """
-        self._client = connection.connect(settings)
-        self._engine = database.connect(settings, statement_seconds=_STATEMENT_SECONDS)
-        self._analyzer = Analyzer(self._engine, self._client, settings)
-        self._lease = Lease(self._client, settings, ANALYSIS)
-        self._analyses = Analyses(self._client, settings)
-        self._knows_all = False
+    def told(self, key: CommandKey, *, was_scheduled: bool = False) -> Told:
+        """What they tell of a command."""
+        own = self.schedules.get((key.app, key.command), self.schedulers)
+        return told(own, key.command, key.app, was_scheduled=was_scheduled)
 
-    def close(self) -> None:
-        """Give its connections back."""
-        self._engine.dispose()
-        self._client.close()
 
-    def all(
-        self,
-        commands: Sequence[str] | None = None,
-        *,
-        record: bool = True,
-        deadline: float | None = None,
-    ) -> Report | None:
-        """Judge every command, or some.
+class Overdue(NamedTuple):
+    """A run that has not ended in time."""
 
-        Args:
-            commands: Their names.
-            record: False: nothing is kept, and nobody is told.
-            deadline: Of ``time.monotonic``: what is not judged by then is not.
+    check: Check
+    process_id: str
+    trace_id: str | None
 
-        Returns:
-            None: Somebody does just now.
 
-        Raises:
-            DatabaseUnavailable: The database cannot be asked.
-            FencedError: Somebody else has taken over.
-            redis.RedisError: The store cannot be asked.
-        """
-        if not record:
-            return self._analyzer.analyze(0, commands=commands, record=False, deadline=deadline)
-        token = self._lease.acquire()
-        if token is None:
-            return None
-        with holding(self._lease, token):
-            return self._all(token, commands, deadline)
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is kept of one command until all are judged."""
 
-    def scheduled(self, interval_seconds: float) -> Report | None:
-        """Judge what is new or due; everything, if nobody has for so long, or nobody here yet.
+    key: CommandKey
+    wishes: Wishes
+    incidents: Sequence[Incident]
+    """That go on, or may come back."""
+    runs: int
+    """That have ended before the newest."""
+    is_enough: bool
+    """So that the newest could be judged."""
+    answers: Sequence[Answer]
+    """The oldest run first; without those in which nothing matters."""
+    p_values: Sequence[float]
+    """Of every test that was made."""
+    judged: Sequence[Judged]
+    expectation: Expectation | None
+    """The start that is awaited; None: none is."""
+    last_start: int | str | None
+    """Row of the last run, or its id where it runs; None: there is none."""
+    was_unscheduled: bool
+    """A run that a scheduler started has no successor: its entry was taken out."""
+    overdue: Sequence[Overdue]
+    overdue_at: Mapping[str, float]
+    """When each run that has not ended takes too long, by its id."""
+    leftover_before: float | None
+    """Runs that started before are new, but too old to be judged; None: there are none."""
 
-        Returns, raises: as `all`.
-        """
-        token = self._lease.acquire()
-        if token is None:
-            return None
-        with holding(self._lease, token):
-            if self._knows_all and not self._analyses.due(interval_seconds):
-                return self._analyzer.analyze_new(token)
-            return self._all(token, None, None)
+    @property
+    def rows(self) -> set[int]:
+        """Numbers of the runs of which more must be known."""
+        found = {one.row_id for one in self.answers}
+        is_missed = self.expectation is not None and self.expectation.is_missed
+        was_missed = any(one.anomaly_type == Kind.MISSED_EXECUTION for one in self.incidents)
+        if isinstance(self.last_start, int) and (is_missed or was_missed):
+            found.add(self.last_start)
+        return found
 
-    def _all(self, token: int, commands: Sequence[str] | None, deadline: float | None) -> Report:
-        if commands is not None:
-            return self._analyzer.analyze(token, commands=commands, deadline=deadline)
-        self._analyses.begin()
-        report = self._analyzer.analyze(token, deadline=deadline)
-        # It is known by now what is due when.
-        self._knows_all = True
-        return report
+    @property
+    def due_at(self) -> float:
+        """When to look again whether a start is missing, in Unix seconds."""
+        awaited = self.expectation
+        if awaited is None:
+            return math.inf
+        if not awaited.is_missed:
+            return awaited.late_at
+        return max(awaited.late_at, awaited.judged_at) + awaited.interval_seconds
+
+
+def moment(store: Reader) -> Moment:
+    """This one.
+
+    Raises:
+        redis.RedisError: The store cannot be asked.
+    """
+    # In this order: of what ends meanwhile it is known that it ran, or not yet that it began.
+    state = store.sync_state()
+    running: dict[CommandKey, list[CommandRun]] = {}
+    for run in store.running_commands(_MOST_RUNNING)[0]:
+        key = CommandKey(str(run.data.get("app", "default")), run.environment, run.command)
+        running.setdefault(key, []).append(run)
+    said = store.schedules()
+    entries: dict[tuple[str, str], list[ScheduleEntry]] = {}
+    for entry in said.entries:
+        entries.setdefault((entry.app, entry.name), []).append(entry)
+    return Moment(
+        now=state.now,
+        at=datetime.fromtimestamp(state.now, UTC),
+        seen_until=_seen_until(state),
+        running=running,
+        schedules={key: replace(said, entries=tuple(own)) for key, own in entries.items()},
+        schedulers=replace(said, entries=()),
+    )
+
+
+def turn(
+    this: Moment,
+    window: Window,
+    queue_times: Mapping[str, float],
+    incidents: Sequence[Incident],
+    wanted: Wishes,
+    *,
+    looks_for_missed: bool,
+    silence_seconds: float,
+) -> Turn:
+    """Judge one command.
+
+    Args:
+        this: The moment.
+        window: Its runs.
+        queue_times: Of runs that are new, by their ids: mean seconds in a queue.
+        incidents: That go on, or may come back.
+        wanted: Of it.
+        looks_for_missed: Whether a start may be missing.
+        silence_seconds: Setting ``missed_execution_threshold_hours``, in seconds.
+    """
+    key = window.key
+    running = [one for one in this.running.get(key, ()) if one.started_at is not None]
+    found = evaluate(window, queue_times, incidents, wanted.thresholds, wanted.zone or UTC)
+    starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
+    names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
+    awaited: Expectation | None = None
+    if looks_for_missed and starts:
+        declared = this.told(key) if wanted.schedule is None else Told((wanted.schedule,), "cron")
+        awaited = (
+            None
+            if declared.is_off
+            else expected(
+                np.array(starts),
+                this.now,
+                schedules=declared.schedules,
+                source=declared.source,
+                margin_seconds=wanted.start_margin_seconds,
+                zone=wanted.zone,
+                silence_seconds=silence_seconds,
+                seen_until=this.seen_until,
+                is_running=bool(running),
+            )
+        )
+    late = [_late(run, found.runs, this.now, wanted) for run in running]
+    return Turn(
+        key=key,
+        wishes=wanted,
+        incidents=incidents,
+        runs=max(0, len(found.runs) - 1),
+        is_enough=found.is_enough,
+        answers=[one for one in found.answers if one.checks],
+        p_values=found.p_values,
+        judged=found.judged,
+        expectation=awaited,
+        last_start=names[int(np.argmax(starts))] if starts else None,
+        was_unscheduled=wanted.schedule is None and this.told(key, was_scheduled=True).is_off,
+        overdue=[one for one, _ in late if one is not None],
+        overdue_at={run.process_id: at for run, (_, at) in zip(running, late, strict=True)},
+        leftover_before=_leftover(window),
+    )
+
+
+def _late(
+    run: CommandRun, history: Runs, now: float, wanted: Wishes
+) -> tuple[Overdue | None, float]:
+    """Whether a run takes too long, and when to look at it again."""
+    started_at = run.started_at or 0.0
+    check = overdue(history, started_at, now, wanted.maximum_run_time_seconds)
+    if check is None:
+        return None, math.inf
+    trace_id = run.data.get("trace_id")
+    known = Overdue(check, run.process_id, trace_id if isinstance(trace_id, str) else None)
+    return known if check.is_anomaly else None, started_at + check.baseline.high
+
+
+def _leftover(window: Window) -> float | None:
+    if not window.is_full or not window.unjudged:
+        return None
+    oldest = int(np.flatnonzero(window.is_drained)[0])
+    return float(window.numbers[0, 0]) if window.unjudged[0].place == oldest else None
+
+
+def _seen_until(state: SyncState) -> float:
+    """All that had happened by then is in the history, or still runs."""
+    if not state.unsynced:
+        return state.now
+    if state.succeeded_at is None:
+        return -math.inf
+    return state.succeeded_at - (state.duration or 0.0)

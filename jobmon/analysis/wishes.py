@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING
+from datetime import tzinfo
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobmon.analysis.incidents import Rules
-from jobmon.analysis.schedules import Schedule
+from jobmon.analysis.schedules import Schedule, zone_of
 from jobmon.analysis.thresholds import Thresholds
+from jobmon.inert import inert
+from jobmon.settings import SettingsError, for_command
 
 if TYPE_CHECKING:
     from jobmon.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """Those of one command, or of all that have none of their own."""
+class Wishes(NamedTuple):
+    """Those of one command."""
 
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    rules: Rules = field(default_factory=Rules)
-    owner: str | None = None
-    zone: tzinfo = UTC
-    """Of its hours and weekdays."""
-    schedule: Schedule | None = None
-    start_margin_seconds: float | None = None
-    maximum_run_time_seconds: float | None = None
+    thresholds: Thresholds
+    rules: Rules
+    owner: str | None
+    zone: tzinfo | None
+    """Of its hours and weekdays, if it is known."""
+    schedule: Schedule | None
+    """Declared here, whatever a scheduler tells."""
+    start_margin_seconds: float | None
+    maximum_run_time_seconds: float | None
 
 
-def wishes(settings: Settings) -> Wishes:
-    """Those of a command."""
-    mode = settings.analyze_mode
+def wishes(settings: Settings, command: str) -> Wishes:
+    """Those of a command: its own, else those of all. `check` was called before."""
+    own = for_command(settings, command)
     return Wishes(
-        Thresholds(
-            slower=mode.performance_threshold,
-            faster=mode.performance_threshold_lower,
-            more_jobs=mode.job_count_threshold,
-            fewer_jobs=mode.job_count_threshold_lower,
-            more_failures=mode.failed_jobs_threshold,
-            fewer_failures=mode.failed_jobs_threshold_lower,
-        )
+        thresholds=Thresholds.of(settings.analyze_mode, own),
+        rules=Rules(own.failures_to_open, own.successes_to_resolve, own.mute),
+        owner=own.owner,
+        zone=None if own.timezone is None else zone_of(own.timezone),
+        schedule=None if own.schedule is None else Schedule.parse(own.schedule, own.timezone),
+        start_margin_seconds=own.start_margin_seconds,
+        maximum_run_time_seconds=own.maximum_run_time_seconds,
     )
+
+
+def check(settings: Settings) -> None:
+    """Make sure that every declared schedule is one.
+
+    Raises:
+        SettingsError: One is none.
+    """
+    problems: list[str] = []
+    for name, own in settings.analyze_mode.commands.items():
+        try:
+            if own.schedule is not None:
+                Schedule.parse(own.schedule, own.timezone)
+        except ValueError as error:
+            problems.append(f"analyze_mode.commands: {inert(name)}: {error}")
+    if problems:
+        raise SettingsError(problems)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from jobmon import settings as configuration
 from jobmon.analysis.report import Anomaly, Report
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.anomaly import SEVERITIES
 from jobmon.answers.analysis import Analysis
 from jobmon.cli import Exit
@@ -97,16 +97,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _judged(settings: Settings, commands: Sequence[str] | None, *, record: bool) -> Report | None:
-    turns = Turns(settings)
+    rounds = Rounds(settings)
     deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
     try:
-        while (report := turns.all(commands, record=record)) is None:
+        while (report := rounds.all(commands, record=record)) is None:
             if time.monotonic() >= deadline:
                 return None
             time.sleep(_POLL_SECONDS)
         return report
     finally:
-        turns.close()
+        rounds.close()
 
 
 def _publish(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 import uvicorn
 
 from jobmon import settings as configuration
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.cli import Exit
 from jobmon.errors import JobmonError
 from jobmon.server import logs
@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoReturn:
-    turns = Turns(settings)
-    work = Work(settings, migration, turns, scheduled=scheduled)
+    rounds = Rounds(settings)
+    work = Work(settings, migration, rounds, scheduled=scheduled)
     migration.attempt()
     print("jobmon works, and listens nowhere", flush=True)
     migration.log()
@@ -112,7 +112,7 @@ def _work(settings: Settings, migration: Migration, *, scheduled: bool) -> NoRet
             time.sleep(_FOREVER_SECONDS)
     finally:
         work.stop()
-        turns.close()
+        rounds.close()
 
 
 def _refuse_strangers(settings: Settings) -> None:

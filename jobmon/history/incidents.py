@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 REOPENS_WITHIN: Final = 5
 """Runs after its end in which an incident that comes back is the same."""
+BASELINE_UNTIL: Final = "baseline_until"
+"""Name of a number in an incident's details: start of the last run before it, in Unix seconds."""
 _ASKED: Final = 500
+_PASSED_OVER: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class Incident:
     anomaly_type: str
     metric: str
     current: float
-    """As are the numbers below: of the run that differed last."""
+    """As the numbers below of the run that differed last."""
     baseline_avg: float
     severity: Severity
     change_percent: float | None
@@ -155,14 +158,22 @@ class Incidents:
             runs.note(connection, self._tables, judged, at)
         return new
 
-    def pass_over(self, token: int, key: CommandKey, before: datetime, most: int = 1000) -> int:
-        """Note as judged some runs of a command that are too old to be; gives how many.
+    def pass_over(self, token: int, before: datetime, key: CommandKey | None = None) -> int:
+        """Note some runs as judged that are too old to be.
+
+        Args:
+            token: Of the lease.
+            before: Those that started before this moment.
+            key: Of one command; None: of all.
+
+        Returns:
+            How many; once there are none, it is done.
 
         Raises:
             FencedError: As of `write`, and so on.
         """
         with self._fence.writing(self._engine, token) as connection:
-            return runs.pass_over(connection, self._tables, key, before, most)
+            return runs.pass_over(connection, self._tables, before, key, _PASSED_OVER)
 
     def _put(self, connection: sa.Connection, change: Change) -> bool:
         """Whether there was nothing in the way."""

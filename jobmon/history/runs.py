@@ -259,14 +259,16 @@ def note(connection: sa.Connection, tables: Tables, judged: Sequence[Judged], at
 
 
 def pass_over(
-    connection: sa.Connection, tables: Tables, key: CommandKey, before: datetime, most: int
+    connection: sa.Connection, tables: Tables, before: datetime, key: CommandKey | None, most: int
 ) -> int:
-    """Note as judged some runs that are too old to be; gives how many."""
+    """Note as judged some runs that started before a moment, of one command or of all."""
     own = tables.command_metrics.c
     ids = sa.select(own.id).where(own.analyzed_at.is_(None), own.drained_at.is_not(None))
-    ids = ids.where(own.command_name == key.command, own.started_at < before)
-    ids = ids.where(own.app == key.app, own.environment == key.environment).limit(most)
-    found = list(connection.execute(ids).scalars())
+    ids = ids.where(own.started_at < before)
+    if key is not None:
+        ids = ids.where(own.command_name == key.command)
+        ids = ids.where(own.app == key.app, own.environment == key.environment)
+    found = list(connection.execute(ids.limit(most)).scalars())
     if found:
         statement = sa.update(tables.command_metrics).where(own.id.in_(found))
         connection.execute(statement.values(analyzed_at=own.drained_at))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from jobmon.analysis.report import Anomaly as Found
 from jobmon.analysis.report import Missed, Report
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.answers.analysis import (
     Analysis,
     AnalysisSummary,
@@ -42,8 +42,8 @@ class AnalysisBody(Query):
 class Analyses:
     """Handler of ``analysis``."""
 
-    def __init__(self, turns: Turns, migration: Migration, settings: Settings) -> None:
-        self._turns = turns
+    def __init__(self, rounds: Rounds, migration: Migration, settings: Settings) -> None:
+        self._turns = rounds
         self._migration = migration
         self._settings = settings
 

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from jobmon import settings as configuration
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.history import database
 from jobmon.history.read import HistoryReader
 from jobmon.history.schema import tables
@@ -66,17 +66,17 @@ def create_app(
     history = HistoryReader(engine, tables(settings.database.table_prefix))
     health = Health(settings, migration)
     activity = Activity()
-    turns = Turns(settings)
-    work = Work(settings, migration, turns, scheduled=scheduled)
+    rounds = Rounds(settings)
+    work = Work(settings, migration, rounds, scheduled=scheduled)
     exposition = Exposition(reader, settings, activity, health)
     retrier = Retrier(client, engine, settings)
     table = endpoints(
-        Sources(settings, reader, history, retrier, turns, migration, health, exposition)
+        Sources(settings, reader, history, retrier, rounds, migration, health, exposition)
     )
 
     def end() -> None:
         work.stop()
-        turns.close()
+        rounds.close()
         meter.close()
         client.close()
         engine.dispose()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.answers.analysis import Analysis
 from jobmon.answers.anomalies import Anomalies
 from jobmon.answers.commands import Command, FinishedCommand, RecordedJob, RunningCommand
@@ -58,7 +58,7 @@ class Sources:
     reader: Reader
     history: HistoryReader
     retrier: Retrier
-    turns: Turns
+    rounds: Rounds
     migration: Migration
     health: Health
     exposition: Exposition
@@ -260,7 +260,7 @@ def _history(base: str, sources: Sources) -> list[Endpoint]:
     runs = CommandHistory(history, migration, settings)
     jobs = JobHistory(history, migration, settings)
     deviations = Deviations(history, migration, settings)
-    analyses = Analyses(sources.turns, migration, settings)
+    analyses = Analyses(sources.rounds, migration, settings)
     return [
         Endpoint(
             f"{base}/command-metrics",

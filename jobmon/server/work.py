@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import redis
 from sqlalchemy.exc import DBAPIError
 
-from jobmon.analysis.turns import Turns
+from jobmon.analysis.rounds import Rounds
 from jobmon.errors import JobmonError
 from jobmon.history import database
 from jobmon.history.commit import Committer
@@ -81,14 +81,14 @@ class Work:
     """
 
     def __init__(
-        self, settings: Settings, migration: Migration, turns: Turns, *, scheduled: bool = True
+        self, settings: Settings, migration: Migration, rounds: Rounds, *, scheduled: bool = True
     ) -> None:
         """Make it; nothing is done yet.
 
         Args:
             settings: The store, the database, intervals.
             migration: Without its end, there is nothing to copy into.
-            turns: Of the analysis.
+            rounds: Of the analysis.
             scheduled: Whether to sync and to analyze by itself. Failed jobs are copied, and what is
                 to be published is published all the same.
 
@@ -117,7 +117,7 @@ class Work:
             settings,
             self._stop,
         )
-        self._turns = turns
+        self._turns = rounds
         self._publisher = Publisher(self._engine, self._client, settings, self._stop)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
         self._retention = Retention(self._engine, own, settings, self._stop)

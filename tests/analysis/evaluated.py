@@ -59,7 +59,7 @@ class Evaluated:
         """Runs, the oldest first; the last one started ``every`` seconds ago."""
         count = len(given)
         made = [self.row(command, ago=(count - at) * every, **one) for at, one in enumerate(given)]
-        self._history.write(1, Batch(runs=[row for row in made]))
+        self._history.write(1, Batch(runs=list(made)))
         return [str(row["process_id"]) for row in made]
 
     def run(self, command: str = "data:process", ago: float = 0.0, **more: Any) -> str:
@@ -110,13 +110,9 @@ class Evaluated:
         """A run that goes on."""
         process_id = str(uuid.uuid4())
         started = time.time() - ago
-        body = json.dumps(
-            {
-                **{"id": process_id, "command": command, "source": "console"},
-                **{"started_at": started, "environment": "production", "arguments": {}},
-                **{"options": {}, "app": "default", "trace_id": "ab" * 16},
-            }
-        ).encode()
+        known = {"id": process_id, "command": command, "source": "console", "app": "default"}
+        known |= {"environment": "production", "trace_id": "ab" * 16}
+        body = json.dumps({**known, "started_at": started, "arguments": {}, "options": {}}).encode()
         writer = Writer(self.client, self.settings)
         at_ms = int(started * 1000)
         writer.apply([RunTransition(process_id, command, "running", "", at_ms, 0, 0, body)])
