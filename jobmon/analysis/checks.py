@@ -60,6 +60,9 @@ class Check:
     """Least ratio (of what falls, highest) that counts."""
     is_anomaly: bool
     """The effect counts, and chance alone does not explain it."""
+    runs: int = 1
+    """Newest runs that differ: 1, or of a change that lasts so many. `current` is then their mean,
+    at the size and hour of the run judged, and the centre is that of the runs before them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
 from typing import cast
@@ -68,4 +68,6 @@ def _toml(key: Key) -> str:
         return json.dumps(str(value))
     if isinstance(value, tuple):
         return json.dumps([str(item) for item in cast("tuple[object, ...]", value)])
+    if isinstance(value, Mapping):
+        return "{}"
     return '"..."' if value is None else json.dumps(value, ensure_ascii=False)

@@ -92,7 +92,8 @@ def prune(
     """Delete runs, jobs, attempts and anomalies older than that, oldest numbers first.
 
     A row is as old as its ``finished_at``, else its ``started_at``, else its ``created_at``; an
-    anomaly as its ``detected_at``. What is deleted leaves the sums with it.
+    anomaly as its end, with its events; one that is not over stays. What is deleted leaves the
+    sums with it.
     Transactions are short, and killed anywhere, it is begun again.
 
     Args:
@@ -127,6 +128,7 @@ def _all_old(tables: Tables, cutoff: datetime) -> list[_Old]:
     jobs, runs, attempts = (
         one.c for one in (tables.job_metrics, tables.command_metrics, tables.job_attempts)
     )
+    anomalies, events = tables.anomalies.c, tables.anomaly_events.c
     first = sa.func.coalesce
     return [
         # Far more rows than elsewhere: the index tells the old ones.
@@ -139,7 +141,29 @@ def _all_old(tables: Tables, cutoff: datetime) -> list[_Old]:
             first(attempts.finished_at, attempts.started_at, attempts.created_at) < cutoff,
             False,
         ),
-        _Old(tables.anomalies, tables.anomalies.c.detected_at < cutoff, False),
+        # Before its events, which go once there is nothing any more that they tell of.
+        _Old(
+            tables.anomalies,
+            sa.and_(
+                first(anomalies.resolved_at, anomalies.last_seen_at, anomalies.detected_at)
+                < cutoff,
+                anomalies.state != "open",
+            ),
+            False,
+        ),
+        _Old(
+            tables.anomaly_events,
+            sa.and_(
+                events.created_at < cutoff,
+                ~sa.exists().where(anomalies.anomaly_id == events.anomaly_id),
+            ),
+            False,
+        ),
+        _Old(
+            tables.anomaly_deliveries,
+            ~sa.exists().where(events.event_id == tables.anomaly_deliveries.c.event_id),
+            False,
+        ),
     ]
 
 

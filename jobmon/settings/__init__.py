@@ -8,6 +8,7 @@ from jobmon.settings.access import Password, Token
 from jobmon.settings.explain import Explained, explain
 from jobmon.settings.load import SettingsError, load, load_for_worker
 from jobmon.settings.parse import Listen
+from jobmon.settings.per_command import PerCommand, for_command
 from jobmon.settings.schema import ENV_PREFIX, KEYS, LATER_KEYS, Key, Settings
 from jobmon.settings.webhooks import Webhook
 
@@ -19,11 +20,13 @@ __all__ = [
     "Key",
     "Listen",
     "Password",
+    "PerCommand",
     "Settings",
     "SettingsError",
     "Token",
     "Webhook",
     "explain",
+    "for_command",
     "load",
     "load_for_worker",
 ]

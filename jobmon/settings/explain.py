@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from jobmon.settings.schema import KEYS, MASK, Key, Settings
@@ -48,6 +49,8 @@ def shown(key: Key, value: object) -> str:
         return MASK
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return ", ".join(cast("Mapping[str, object]", value))
     if type(value) is tuple:
         return ", ".join(str(item) for item in cast("tuple[object, ...]", value))
     return f"{value:g}" if isinstance(value, float) else str(value)

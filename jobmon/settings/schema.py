@@ -19,9 +19,10 @@ from typing import (
     dataclass_transform,
 )
 
-from jobmon.settings import access, parse
+from jobmon.settings import access, parse, per_command
 from jobmon.settings.access import Password, Token
 from jobmon.settings.parse import Listen, Rule
+from jobmon.settings.per_command import Commands as PerCommands
 from jobmon.settings.webhooks import Webhook, webhooks
 
 if TYPE_CHECKING:
@@ -391,47 +392,6 @@ class Sync(Section):
     chunk_delay_ms: int = _key(10, parse.whole(0, 60_000, "ms"), "Pause between two batches.")
 
 
-_MORE: Final = parse.number(1.01, 1000)
-_LESS: Final = parse.number(0, 0.99)
-
-
-@_frozen
-class AnalyzeMode(Section):
-    """Judging whether runs are normal."""
-
-    enabled: bool = _key(
-        True, parse.boolean(), "The server judges by itself. Off: only when it is asked to."
-    )
-    retention_days: int = _key(
-        30, parse.whole(1, 365, "d"), "How far back it looks. Nothing is deleted for it."
-    )
-    performance_threshold: float = _key(
-        1.5, _MORE, "A run that took so many times what was to be expected of it is slow."
-    )
-    performance_threshold_lower: float = _key(
-        0.5, _LESS, "One that took at most this part of it is fast."
-    )
-    failed_jobs_threshold: float = _key(
-        2.0, _MORE, "So many times the usual share of failed jobs is too much."
-    )
-    failed_jobs_threshold_lower: float = _key(
-        0.5, _LESS, "At most this part of it is told, too, as good news."
-    )
-    job_count_threshold: float = _key(2.0, _MORE, "So many times the usual number of jobs is told.")
-    job_count_threshold_lower: float = _key(0.5, _LESS, "So is at most this part of it.")
-    analysis_interval_minutes: int = _key(
-        60, parse.whole(1, 10_080, "min"), "Time between two looks of the server at every command."
-    )
-    schedule_analysis_enabled: bool = _key(
-        True, parse.boolean(), "Tell also of runs that were expected and did not start."
-    )
-    missed_execution_threshold_hours: float = _key(
-        24.0,
-        parse.number(0.01, 8760, "h"),
-        "Shortest silence of a command without a known schedule that counts as a missed run.",
-    )
-
-
 @_frozen
 class History(Section):
     """How long the history is kept."""
@@ -441,6 +401,71 @@ class History(Section):
         parse.whole(0, 36_500, "d"),
         "Rows of runs, jobs, attempts and anomalies that are older are deleted, daily; 0: none. "
         "Failed jobs stay until somebody deletes them.",
+    )
+
+
+@_frozen
+class AnalyzeMode(Section):
+    """Whether a run is normal."""
+
+    enabled: bool = _key(
+        True, parse.boolean(), "Analyse by itself. Off: on request all the same, with a warning."
+    )
+    retention_days: int = _key(
+        30,
+        parse.whole(1, 365, "d"),
+        "How far back runs count as what is usual. Nothing is deleted by it.",
+    )
+    performance_threshold: float = _key(
+        1.5,
+        per_command.more(),
+        "Least ratio of a run's time to what its work usually takes that counts as degradation. "
+        "As with all of these, chance must not explain it either.",
+    )
+    performance_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as improvement."
+    )
+    failed_jobs_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the share of failed jobs to the usual one that counts as spike.",
+    )
+    failed_jobs_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as drop."
+    )
+    job_count_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the number of jobs to the usual one that counts as spike.",
+    )
+    job_count_threshold_lower: float = _key(
+        0.5, per_command.less(), "Highest ratio that counts as drop."
+    )
+    memory_threshold: float = _key(
+        1.25, per_command.more(), "Least ratio of the peak memory to the usual one that counts."
+    )
+    queue_time_threshold: float = _key(
+        2.0,
+        per_command.more(),
+        "Least ratio of the jobs' time in the queue to the usual one that counts.",
+    )
+    analysis_interval_minutes: int = _key(
+        60, parse.whole(1, 10_080, "min"), "Time between two analyses of all commands."
+    )
+    schedule_analysis_enabled: bool = _key(
+        True, parse.boolean(), "Look for runs that should have started."
+    )
+    missed_execution_threshold_hours: float = _key(
+        24.0,
+        per_command.hours(),
+        "Silence after which a run is missed, of a command that ran regularly and whose schedule "
+        "is neither declared nor can be inferred; or two usual intervals, if that is longer.",
+    )
+    commands: PerCommands = _key(
+        PerCommands(),
+        per_command.commands(),
+        "Settings of single commands, by their name or a shell pattern; a name goes before a "
+        "pattern, then the pattern with most characters of its own. One table applies, whole.",
     )
 
 
@@ -654,8 +679,8 @@ class Settings(Section):
     metrics: Metrics = _section(Metrics)
     health_check: HealthCheck = _section(HealthCheck)
     sync: Sync = _section(Sync)
-    analyze_mode: AnalyzeMode = _section(AnalyzeMode)
     history: History = _section(History)
+    analyze_mode: AnalyzeMode = _section(AnalyzeMode)
     logging: Logging = _section(Logging)
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Source of each value that is no default: key to a variable's or a file's name."""

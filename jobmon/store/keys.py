@@ -14,6 +14,8 @@ LEADER: Final = "leader"
 """Name of the lease of the server that does what is to be done once."""
 SYNC: Final = "sync"
 """Name of the lease of who syncs: a server, or a person's `jobmon sync` beside it."""
+ANALYSIS: Final = "analysis"
+"""Name of the lease of who judges runs: a server, or a person's `jobmon analyze` beside it."""
 PUBLISH: Final = "publish"
 """Name of the lease of who delivers the events of anomalies."""
 

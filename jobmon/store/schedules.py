@@ -74,6 +74,8 @@ class ScheduleEntry:
     """What kept it from being sent the last time."""
     scheduler_id: str
     scheduler_up: bool
+    app: str = "default"
+    """Setting `app` of its scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,7 @@ def _entry(
         error=error or None,
         scheduler_id=scheduler_id,
         scheduler_up=up,
+        app=_text(said.get("app")),
     )
 
 

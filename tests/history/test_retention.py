@@ -54,8 +54,10 @@ def attempt(name: str, **more: Any) -> dict[str, Any]:
     return {"process_id": "p", "job_id": name, "attempt": 1, "status": "failed"} | more
 
 
-def anomaly(name: str, detected: float) -> dict[str, Any]:
+def anomaly(name: str, ended: float | None, detected: float = 40) -> dict[str, Any]:
     return {
+        "state": "open" if ended is None else "resolved",
+        "resolved_at": None if ended is None else ago(ended),
         "anomaly_id": name,
         "process_id": name,
         "command_name": "c",
@@ -67,6 +69,11 @@ def anomaly(name: str, detected: float) -> dict[str, Any]:
         "severity": "low",
         "detected_at": ago(detected),
     }
+
+
+def event(name: str) -> dict[str, Any]:
+    row = {"event_id": name, "anomaly_id": name, "state": "opened", "severity": "low"}
+    return row | {"anomaly_type": "performance", "body": "{}", "created_at": ago(40)}
 
 
 def filled(engine: sa.Engine, **rows: list[dict[str, Any]]) -> None:
@@ -107,19 +114,28 @@ def test_rows_are_as_old_as_their_end_else_their_start_else_themselves(
             job_metrics=[job(name, **CASES[name]) for name in JOBS],
             command_metrics=[run(name, **CASES[name]) for name in RUNS],
             job_attempts=[attempt(name, **own) for name, own in CASES.items()],
-            anomalies=[anomaly("old", 31), anomaly("young", 29)],
+            anomalies=[anomaly("old", 31), anomaly("young", 29), anomaly("open", None)],
+            anomaly_events=[event(name) for name in ("old", "young", "open")],
+            anomaly_deliveries=[
+                {"event_id": name, "sink": "stream", "next_at": ago(40)}
+                for name in ("old", "young", "open")
+            ],
         )
         pruned = prune(engine, OWN, 30, now=NOW)
         young = CASES.keys() - OLD
         assert left(engine, "job_metrics", "job_id") == JOBS - OLD
         assert left(engine, "command_metrics", "process_id") == RUNS - OLD
         assert left(engine, "job_attempts", "job_id") == young
-        assert left(engine, "anomalies", "anomaly_id") == {"young"}
+        assert left(engine, "anomalies", "anomaly_id") == {"young", "open"}
+        assert left(engine, "anomaly_events", "event_id") == {"young", "open"}
+        assert left(engine, "anomaly_deliveries", "event_id") == {"young", "open"}
         assert pruned == {
             "job_metrics": len(JOBS & OLD),
             "command_metrics": len(RUNS & OLD),
             "job_attempts": len(OLD),
             "anomalies": 1,
+            "anomaly_events": 1,
+            "anomaly_deliveries": 1,
         }
         assert not any(prune(engine, OWN, 30, now=NOW).values())
 

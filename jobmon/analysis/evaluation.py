@@ -1,0 +1,146 @@
+"""One command's turn: its new runs, and its newest, judged by those before each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from jobmon.analysis.checks import Check, Kind, Verdict
+from jobmon.analysis.judge import judge
+from jobmon.analysis.runs import Run, Runs
+from jobmon.analysis.severity import FALLING
+from jobmon.analysis.thresholds import Thresholds
+from jobmon.history.incidents import BASELINE_UNTIL, Incident
+from jobmon.history.runs import CommandKey, Judged, Window
+
+MOST_NEW: Final = 20
+"""Runs of one command that are judged in one evaluation; of more, the newest."""
+
+
+class Answer(NamedTuple):
+    """What was asked of one run, as far as it matters."""
+
+    row_id: int
+    jobs: float
+    failed: float
+    is_new: bool
+    """Nobody has judged it yet."""
+    is_newest: bool
+    checks: tuple[Check, ...]
+    """Anomalies, and of kinds of which there is an incident, also what is normal."""
+    as_before: frozenset[Kind]
+    """Kinds in which the run is like those before the incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is to be said of one command's runs."""
+
+    key: CommandKey
+    runs: Runs
+    """Those that have ended, by which others are judged."""
+    answers: tuple[Answer, ...]
+    """The oldest run first."""
+    p_values: tuple[float, ...]
+    """Of every test that was made."""
+    judged: tuple[Judged, ...]
+    is_enough: bool
+
+
+def evaluate(
+    window: Window,
+    queue_times: Mapping[str, float],
+    incidents: Sequence[Incident],
+    thresholds: Thresholds,
+    zone: tzinfo = UTC,
+) -> Evaluation:
+    """Judge what is new of one command, and its newest run in any case.
+
+    Args:
+        window: Its runs.
+        queue_times: Of runs that are new, by their ids: mean seconds in a queue.
+        incidents: That go on, or may come back.
+        thresholds: Of the command.
+        zone: Of its hours and weekdays.
+    """
+    numbers = window.numbers.copy()
+    for one in window.unjudged:
+        numbers[one.place, -1] = queue_times.get(one.process_id, float("nan"))
+    judged = tuple(
+        Judged(one.id, one.version, queue_times.get(one.process_id)) for one in window.unjudged
+    )
+    places = np.flatnonzero(window.is_drained & ~window.is_partial)
+    if not len(places):
+        places = np.flatnonzero(window.is_drained)
+    runs = Runs(*np.ascontiguousarray(numbers[places].T))
+    new = {one.place for one in window.unjudged}
+    asked = [at for at, place in enumerate(places) if int(place) in new][-MOST_NEW:]
+    if len(places) and (not asked or asked[-1] != len(places) - 1):
+        asked.append(len(places) - 1)
+    verdicts = [(at, _verdict(runs, at, thresholds, zone)) for at in asked]
+    kinds = {Kind(one.anomaly_type): _until(one) for one in incidents}
+    for _, verdict in verdicts:
+        for check in verdict.anomalies:
+            kinds.setdefault(check.kind, check.baseline.last_at)
+    answers: list[Answer] = []
+    for at, verdict in verdicts:
+        run = _run(runs, at)
+        kept = tuple(one for one in verdict.checks if one.kind in kinds)
+        before = {kinds[one.kind] for one in kept if not one.is_anomaly}
+        answers.append(
+            Answer(
+                row_id=window.ids[places[at]],
+                jobs=run.job_count,
+                failed=run.failed_jobs,
+                is_new=int(places[at]) in new,
+                is_newest=at == len(places) - 1,
+                checks=kept,
+                as_before=frozenset[Kind]().union(
+                    *(_like_before(runs, run, kinds, moment, thresholds, zone) for moment in before)
+                ),
+            )
+        )
+    return Evaluation(
+        key=window.key,
+        runs=runs,
+        answers=tuple(answers),
+        p_values=tuple(one.p_value for _, verdict in verdicts for one in verdict.checks),
+        judged=judged,
+        is_enough=not verdicts or verdicts[-1][1].is_enough,
+    )
+
+
+def _until(incident: Incident) -> float | None:
+    """Start of the last run before an incident."""
+    return incident.details.get(BASELINE_UNTIL)
+
+
+def _run(runs: Runs, at: int) -> Run:
+    return Run(*(float(getattr(runs, name)[at]) for name in Run._fields))
+
+
+def _verdict(runs: Runs, at: int, thresholds: Thresholds, zone: tzinfo) -> Verdict:
+    return judge(runs.first(at), _run(runs, at), thresholds, zone)
+
+
+def _like_before(
+    runs: Runs,
+    run: Run,
+    kinds: Mapping[Kind, float | None],
+    moment: float | None,
+    thresholds: Thresholds,
+    zone: tzinfo,
+) -> frozenset[Kind]:
+    """Kinds with an incident after that moment in which the run is as runs were until then."""
+    many = 0 if moment is None else int(np.searchsorted(runs.started_at, moment, side="right"))
+    verdict = judge(runs.first(many), run, thresholds, zone)
+    return frozenset(
+        one.kind
+        for one in verdict.checks
+        if kinds.get(one.kind) == moment
+        and (one.ratio > one.threshold if one.kind in FALLING else one.ratio < one.threshold)
+    )

@@ -1,0 +1,260 @@
+"""What is said of one command once all are judged, and what becomes of its incidents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from jobmon.analysis import findings
+from jobmon.analysis.checks import Check, Kind
+from jobmon.analysis.evaluation import Answer
+from jobmon.analysis.incidents import OPPOSITE, Rules, Step, alarm, end, normal
+from jobmon.analysis.missed import Expectation, missed
+from jobmon.analysis.report import Anomaly, Missed
+from jobmon.analysis.sentence import sentence
+from jobmon.anomaly import PerformanceAnomalyDetected
+from jobmon.history.incidents import Change, Incident
+from jobmon.history.runs import CommandKey, Judged, RunValues
+
+
+class Overdue(NamedTuple):
+    """A run that has not ended in time."""
+
+    check: Check
+    process_id: str
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is kept of one command until all are judged."""
+
+    key: CommandKey
+    incidents: Sequence[Incident]
+    """That go on, or may come back."""
+    answers: Sequence[Answer]
+    """The oldest run first."""
+    judged: Sequence[Judged]
+    expectation: Expectation | None
+    """The start that is awaited; None: none is, or it is not to be told."""
+    last_start: int | str | None
+    """Row of the last run, or its id where it runs."""
+    was_unscheduled: bool
+    """A run that a scheduler started has no successor: its entry was taken out."""
+    overdue: Sequence[Overdue]
+    running: frozenset[str]
+    """Ids of the runs that have not ended."""
+    leftover_before: float | None
+    """Runs that started before are new and too old to be judged; None: there are none."""
+
+    @property
+    def rows(self) -> set[int]:
+        """Numbers of the runs of which more must be known."""
+        found = {one.row_id for one in self.answers}
+        is_missed = self.expectation is not None and self.expectation.is_missed
+        if isinstance(self.last_start, int) and (is_missed or self._is_silent):
+            found.add(self.last_start)
+        return found
+
+    @property
+    def _is_silent(self) -> bool:
+        return any(one.anomaly_type == Kind.MISSED_EXECUTION for one in self.incidents)
+
+
+class Settling:
+    """Of one command: what is reported, and what is written."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        values: Mapping[int, RunValues],
+        highest: float,
+        rules: Rules,
+        owner: str | None,
+        now: datetime,
+    ) -> None:
+        """Work it out.
+
+        Args:
+            turn: What was found.
+            values: More of the runs that it asks for.
+            highest: P-value up to which what is found is news.
+            rules: Of the command.
+            owner: Likewise.
+            now: This moment.
+        """
+        self.anomalies: list[Anomaly] = []
+        """Of the newest run, and of those that do not end."""
+        self.missed: list[Missed] = []
+        self._turn = turn
+        self._rules = rules
+        self._at_once = rules._replace(failures_to_open=1)
+        self._owner = owner
+        self._now = now
+        self._highest = highest
+        self._before = {one.anomaly_id: one for one in turn.incidents}
+        self._after: dict[str, Incident | None] = dict(self._before)
+        self._events: dict[str, list[PerformanceAnomalyDetected]] = {}
+        for answer in turn.answers:
+            own = values.get(answer.row_id)
+            if own is not None:  # else it was deleted meanwhile
+                self._run(answer, own)
+        self._starts(values)
+        self._ends()
+
+    def changes(self) -> list[Change]:
+        """What becomes of its incidents."""
+        return [
+            Change(self._before.get(name), after, tuple(self._events.get(name, ())))
+            for name, after in self._after.items()
+            if after != self._before.get(name)
+        ]
+
+    def _run(self, answer: Answer, values: RunValues) -> None:
+        strange = [one for one in answer.checks if one.is_anomaly and self._is_news(one)]
+        kinds = tuple(one.kind for one in strange)
+        process_id = values.process_id
+        for check in strange:
+            known = self._known(check.kind)
+            also = tuple(kind for kind in kinds if kind is not check.kind)
+            summary = sentence(self._turn.key.command, check, answer.jobs, answer.failed)
+            anomaly = self._found(check, process_id, values.trace_id, summary, also)
+            if answer.is_newest:
+                goes_on = known is not None and known.state != "resolved"
+                self.anomalies.append(
+                    replace(anomaly, id=known.anomaly_id) if known and goes_on else anomaly
+                )
+            if answer.is_new:
+                opposite = self._known(OPPOSITE.get(check.kind))
+                if opposite is not None and opposite.state != "resolved":
+                    step = end(opposite, "superseded", self._now, self._rules)
+                    self._take(opposite, step, process_id, values)
+                step = alarm(known, findings.begun(anomaly), self._rules)
+                self._take(known, step, process_id, values)
+        if not answer.is_new:
+            return
+        for check in answer.checks:
+            known = self._known(check.kind)
+            if known is not None and not check.is_anomaly:
+                step = normal(
+                    *(known, process_id, self._now, self._rules),
+                    is_as_before=check.kind in answer.as_before,
+                )
+                self._take(known, step, process_id, values, check)
+
+    def _is_news(self, check: Check) -> bool:
+        """Of what is known already, no chance among many is at work."""
+        known = self._known(check.kind)
+        return check.p_value <= self._highest or (known is not None and known.state == "open")
+
+    def _starts(self, values: Mapping[int, RunValues]) -> None:
+        turn = self._turn
+        last = turn.last_start
+        row = values.get(last) if isinstance(last, int) else None
+        process_id = last if isinstance(last, str) else row.process_id if row else None
+        known = [
+            one
+            for one in self._after.values()
+            if one is not None
+            and one.anomaly_type == Kind.MISSED_EXECUTION
+            and one.state != "resolved"
+        ]
+        for one in known:
+            if process_id not in (None, one.process_id):
+                step = end(one, "started", self._now, self._rules)
+                self._take(one, step, process_id, None)
+        awaited, check = turn.expectation, missed(turn.expectation)
+        if awaited is None or check is None or row is None or not check.is_anomaly:
+            return
+        if turn.was_unscheduled and row.source == "schedule":
+            return
+        summary = findings.say_missed(turn.key.command, check, awaited.missed_count)
+        anomaly = self._found(check, row.process_id, row.trace_id, summary)
+        self.missed.append(
+            Missed(
+                command_name=turn.key.command,
+                app=turn.key.app,
+                environment=turn.key.environment,
+                process_id=row.process_id,
+                last_run_at=datetime.fromtimestamp(awaited.last_start_at, UTC),
+                due_at=datetime.fromtimestamp(awaited.due_at, UTC),
+                hours_since_last_run=check.current,
+                expected_interval_hours=check.baseline.centre,
+                severity=anomaly.anomaly_severity,
+                missed_in_a_row=awaited.missed_count,
+                summary=summary,
+            )
+        )
+        same = next((one for one in known if one.process_id == row.process_id), None)
+        begun = findings.begun(anomaly, occurrences=awaited.missed_count)
+        self._take(same, alarm(same, begun, self._at_once), row.process_id, None)
+
+    def _ends(self) -> None:
+        turn = self._turn
+        known = {
+            one.process_id: one
+            for one in turn.incidents
+            if one.anomaly_type == Kind.OVERDUE_RUN and one.state != "resolved"
+        }
+        for process_id, incident in known.items():
+            if process_id not in turn.running:
+                step = end(incident, "ended", self._now, self._rules)
+                self._take(incident, step, process_id, None)
+        for late in turn.overdue:
+            summary = sentence(turn.key.command, late.check)
+            anomaly = self._found(late.check, late.process_id, late.trace_id, summary)
+            self.anomalies.append(anomaly)
+            same = known.get(late.process_id)
+            step = alarm(same, findings.begun(anomaly), self._at_once)
+            self._take(same, step, late.process_id, None)
+
+    def _found(
+        self,
+        check: Check,
+        process_id: str | None,
+        trace_id: str | None,
+        summary: str,
+        also: tuple[Kind, ...] = (),
+    ) -> Anomaly:
+        return findings.found(
+            *(self._turn.key, check),
+            process_id=process_id,
+            trace_id=trace_id,
+            now=self._now,
+            owner=self._owner,
+            summary=summary,
+            also=also,
+        )
+
+    def _known(self, kind: Kind | None) -> Incident | None:
+        """The incident of a kind that goes on, else one that may come back."""
+        of_kind = [one for one in self._after.values() if one and one.anomaly_type == kind]
+        going_on = [one for one in of_kind if one.state != "resolved"]
+        return next(iter(going_on or of_kind[::-1]), None)
+
+    def _take(
+        self,
+        before: Incident | None,
+        step: Step,
+        process_id: str | None,
+        values: RunValues | None,
+        check: Check | None = None,
+    ) -> None:
+        incident, turn = step
+        if incident is None:
+            if before is not None:
+                self._after[before.anomaly_id] = None
+            return
+        name = incident.anomaly_id
+        self._after[name] = incident
+        if turn is not None:
+            told = findings.event(
+                *(incident, turn),
+                process_id=process_id,
+                now=self._now,
+                values=values,
+                check=check,
+            )
+            self._events.setdefault(name, []).append(told)

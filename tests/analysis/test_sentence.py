@@ -1,0 +1,180 @@
+"""Sentences that people understand at night, and how bad they are told it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobmon.analysis.checks import Baseline, Check, Kind
+from jobmon.analysis.sentence import LONGEST, over, sentence, span, stopped
+from jobmon.analysis.severity import severity
+
+LAST = 1754179200.0  # 2025-08-03 00:00 UTC
+
+
+def check(
+    kind: Kind,
+    current: float,
+    low: float = 0.0,
+    high: float = 0.0,
+    centre: float = 0.0,
+    *,
+    metric: str = "",
+    n: int = 60,
+    ratio: float = 2.0,
+    threshold: float = 1.5,
+    runs: int = 1,
+) -> Check:
+    baseline = Baseline(centre or (low + high) / 2, low, high, 0.1, n, LAST - 1e6, LAST)
+    return Check(
+        *(kind, metric, current, baseline, ratio, 1e-6, "t", threshold, True),
+        runs=runs,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "jobs", "failed", "said"),
+    [
+        (
+            check(
+                Kind.PERFORMANCE_DEGRADATION,
+                *(564 / 55, 288 / 55, 336 / 55),
+                metric="avg_job_time",
+            ),
+            *(55, 0),
+            "data:process took 9.4 min; runs with about 55 jobs usually take 4.8–5.6 min "
+            "(last 60 runs)",
+        ),
+        (
+            check(Kind.PERFORMANCE_DEGRADATION, 9.42, 4.8, 5.6, metric="total_time", n=1),
+            *(0, 0),
+            "data:process took 9.4 s; it usually takes 4.8–5.6 s (last run)",
+        ),
+        (
+            check(Kind.PERFORMANCE_IMPROVEMENT, 0.5, 3600, 7200, metric="total_time"),
+            *(0, 0),
+            "data:process took only 0.5 s; it usually takes 1–2 h (last 60 runs)",
+        ),
+        (
+            check(Kind.WORKLOAD_SPIKE, 12_345, 48.2, 61.7),
+            *(12_345, 0),
+            "data:process had 12,345 jobs; it usually has 48–62 (last 60 runs)",
+        ),
+        (
+            check(Kind.WORKLOAD_DROP, 0, 50, 50),
+            *(0, 0),
+            "data:process had no jobs; it usually has about 50 (last 60 runs)",
+        ),
+        (
+            check(Kind.WORKLOAD_DROP, 1, 48, 60),
+            *(1, 0),
+            "data:process had only 1 job; it usually has 48–60 (last 60 runs)",
+        ),
+        (
+            check(Kind.FAILURE_RATE_SPIKE, 100 * 12 / 55, 0, 4, 1.2),
+            *(55, 12),
+            "12 of 55 jobs of data:process failed (22 %); usually about 1.2 % fail (last 60 runs)",
+        ),
+        (
+            check(Kind.FAILURE_RATE_SPIKE, 60, 0, 0, 0.01),
+            *(5, 3),
+            "3 of 5 jobs of data:process failed (60 %); usually almost none do (last 60 runs)",
+        ),
+        (
+            check(Kind.FAILURE_RATE_DROP, 0, 10, 30),
+            *(55, 0),
+            "only 0 of 55 jobs of data:process failed (0 %); usually about 20 % fail "
+            "(last 60 runs)",
+        ),
+        (
+            check(Kind.MEMORY_GROWTH, 1.234e9, 4.1e8, 5.2e8),
+            *(55, 0),
+            "data:process needed 1.2 GB of memory at its peak; runs with about 55 jobs usually "
+            "need 410–520 MB (last 60 runs)",
+        ),
+        (
+            check(Kind.QUEUE_TIME_GROWTH, 95, 0.05, 0.4),
+            *(55, 0),
+            "jobs of data:process waited 1.6 min in their queue; usually they wait 0.05–0.4 s "
+            "(last 60 runs)",
+        ),
+        (
+            check(Kind.MISSED_EXECUTION, 26, 0, 25, 24),
+            *(0, 0),
+            "data:process has not started for 26 h, since 2025-08-03 00:00 UTC; it usually starts "
+            "every 24 h",
+        ),
+        (
+            check(Kind.OVERDUE_RUN, 7560, 0, 2160, 1320),
+            *(0, 0),
+            "data:process has been running for 2.1 h; it usually takes about 22 min, and at most "
+            "36 min is normal (last 60 runs)",
+        ),
+        (
+            check(Kind.OVERDUE_RUN, 7560, 0, 3600, 3600, n=0),
+            *(0, 0),
+            "data:process has been running for 2.1 h; at most 60 min is normal",
+        ),
+    ],
+)
+def test_each_kind_has_its_sentence(found: Check, jobs: float, failed: float, said: str) -> None:
+    assert sentence("data:process", found, jobs, failed) == said
+
+
+def test_a_change_of_several_runs_is_told_as_their_mean() -> None:
+    found = check(Kind.PERFORMANCE_DEGRADATION, 9.0, 4.8, 5.6, metric="total_time", runs=8)
+    assert sentence("c", found).startswith("c took 9 s on average of its last 8 runs; it usually")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_no_name_and_no_number_breaks_it(kind: Kind) -> None:
+    for current in (0.0, 1e-9, 1e300, float("inf"), float("nan")):
+        for bounds in ((0.0, 0.0), (float("-inf"), float("inf")), (1e12, 1.0)):
+            said = sentence("\x1b[31m\n<b>" + "x" * 1000, check(kind, current, *bounds), 1e9)
+            assert len(said) <= LONGEST
+            assert said.isprintable()
+
+
+def test_what_is_over_says_why() -> None:
+    assert stopped("c", check(Kind.MISSED_EXECUTION, 75, 0, 25, 24), 3) == (
+        "c seems to have stopped: it has missed 3 starts in a row, and last started 3.1 days ago; "
+        "it usually starts every 24 h"
+    )
+    for resolution in ("recovered", "accepted", "superseded", "started", "ended"):
+        assert over("c", Kind.MEMORY_GROWTH, resolution).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "0 s"),
+        (0.0421, "42 ms"),
+        (0.42, "0.42 s"),
+        (89.0, "89 s"),
+        (90.0, "1.5 min"),
+        (5400.0, "1.5 h"),
+        (86_400.0, "24 h"),
+        (400_000.0, "4.6 days"),
+    ],
+)
+def test_lengths_of_time_have_the_unit_that_people_choose(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "ratio", "threshold", "expected"),
+    [
+        (Kind.PERFORMANCE_DEGRADATION, 1.5, 1.5, "low"),
+        (Kind.PERFORMANCE_DEGRADATION, 2.25, 1.5, "medium"),
+        (Kind.PERFORMANCE_DEGRADATION, 3.0, 1.5, "high"),
+        (Kind.PERFORMANCE_DEGRADATION, 4.5, 1.5, "critical"),
+        (Kind.WORKLOAD_DROP, 0.5, 0.5, "low"),
+        (Kind.WORKLOAD_DROP, 0.25, 0.5, "high"),
+        (Kind.WORKLOAD_DROP, 0.0, 0.5, "critical"),
+        (Kind.PERFORMANCE_IMPROVEMENT, 0.01, 0.5, "low"),
+        (Kind.FAILURE_RATE_DROP, 0.0, 0.5, "low"),
+        (Kind.MISSED_EXECUTION, 1.1, 1.1, "medium"),
+        (Kind.OVERDUE_RUN, 5.0, 1.6, "critical"),
+    ],
+)
+def test_severity(kind: Kind, ratio: float, threshold: float, expected: str) -> None:
+    assert severity(check(kind, 1, ratio=ratio, threshold=threshold)) == expected
