@@ -88,6 +88,7 @@ LINES: Final = {
     85: "A page of another site changes nothing, unless it has a token",
     86: "A foreign `Host` is refused",
     87: "Passwords and the like are redacted before they reach Redis, SQL, the API or a log",
+    88: "A webhook to a private address is refused, whatever its name, a redirect or DNS says",
     89: "HTML has a policy that allows no script, no frame, no sniffing and no referrer",
     90: "Control characters and markup in names are inert in logs and terminal",
     91: "Instrumenting a worker loads nothing heavy",
@@ -109,7 +110,6 @@ LATER: Final = {
     ),
     75: ("`--fail-on` exits 3 only from that severity on", _ANALYSIS),
     76: ("`--format json` prints one document and nothing else", _ANALYSIS),
-    88: ("A webhook to a private address is refused, whatever its name says", "with webhooks"),
 }
 """Lines of what is not built yet, and with what they come."""
 

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     _import(args.modules)
     handlers = HandlerSink() if args.modules else None
     is_new_only = args.group is not None or (handlers is not None and follow)
-    since = args.since or (None if is_new_only else BEGINNING)
+    beginning = None if is_new_only else BEGINNING
+    since = beginning if args.since is None else args.since
     settings = configuration.load()
     with connection.connect(settings) as client, stopped_by_signals() as stopped:
         try:

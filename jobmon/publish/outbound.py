@@ -217,5 +217,5 @@ def _why(error: Exception) -> str:
             return f"no TLS ({cause.reason or 'the handshake was broken off'})"
         if isinstance(cause, OSError) and cause.strerror:
             return f"no connection ({cause.strerror})"
-        cause = cause.__cause__
+        cause = cause.__context__  # httpcore's pool takes the cause away
     return "the connection was broken off"
