@@ -21,6 +21,10 @@ _CLOCK_CHANGE_SECONDS: Final = 70 * 60.0
 """In an unknown zone, a schedule of days moves by an hour twice a year."""
 
 _LONG_WEEKEND: Final = 4.5 * _DAY
+_LONGEST_HABIT: Final = 7.5 * _DAY
+"""A weekday tells of no more than a week."""
+_LONGER: Final = 1.45
+"""By the usual interval: it is longer, whatever the starts vary."""
 
 
 class Inferred(NamedTuple):
@@ -42,7 +46,7 @@ def infer(starts: Floats, zone: tzinfo | None = None) -> Inferred | None:
     Args:
         starts: Unix seconds, ascending, no two the same, the last 500 count. Of a command that
             runs a thousand times a day, but not at night, they must reach back for some days.
-        zone: In which the schedule is written, if it is known.
+        zone: In which the schedule is written. None or UTC: unknown, its clock may change.
     """
     starts = starts[-_MOST_STARTS:]
     if len(starts) < _ENOUGH_ALIKE:
@@ -53,13 +57,8 @@ def infer(starts: Floats, zone: tzinfo | None = None) -> Inferred | None:
         return monthly
     if len(starts) < _ENOUGH_STARTS:
         return _alike(times)
-    fixed, context = _fixed(times), _context(times)
-    if fixed is not None and context is not None:
-        # What followed at this hour tells of nights and weekends, and of uneven times of day;
-        # but where it is much sooner, the schedule was changed since.
-        is_sooner = context.due_at - times.last < 0.75 * fixed.interval_seconds
-        return fixed if is_sooner else context
-    return fixed or context or _changed(times) or _with_extra_runs(times)
+    fixed = _fixed(times)
+    return _context(times, fixed) or fixed or _changed(times) or _with_extra_runs(times)
 
 
 def grace_seconds(interval: float) -> float:
@@ -80,7 +79,8 @@ class _Times:
         self.gaps: Final = np.diff(starts)
         self.last: Final = float(starts[-1])
         self.usual: Final = float(np.median(self.gaps[-60:]))
-        self.zone: Final = zone
+        # UTC is what is set where nothing is.
+        self.zone: Final = None if zone is UTC else zone
 
     def on_the_wall(self) -> Floats:
         """Seconds that clocks in the zone show, counted from 1970 there."""
@@ -156,7 +156,7 @@ def _alike(times: _Times) -> Inferred | None:
     """Few starts, one like the other."""
     if times.gaps.max() > 1.1 * times.gaps.min():
         return None
-    return _after(times, times.usual, 4 * _sd(times.gaps))
+    return _regular(times, np.sort(times.gaps))
 
 
 def _fixed(times: _Times) -> Inferred | None:
@@ -167,7 +167,7 @@ def _fixed(times: _Times) -> Inferred | None:
     """
     recent = np.sort(times.gaps[-40:])
     interval = _point(recent, 0.6)
-    core = recent[recent <= 1.45 * interval]
+    core = recent[recent <= _LONGER * interval]
     edge = _point(core, 0.97) / _point(core, 0.6)
     if edge > 1.35 or _point(core, 0.1) < 0.75 * interval:
         return None
@@ -178,16 +178,28 @@ def _fixed(times: _Times) -> Inferred | None:
         return None
     if np.count_nonzero(times.gaps > 8.5 * interval) > 2:
         return None
-    return _after(times, float(np.median(core)), 4 * _sd(core))
+    return _regular(times, core)
 
 
-def _context(times: _Times) -> Inferred | None:
-    """What followed earlier runs at this time of this weekday, else of the day."""
+def _context(times: _Times, fixed: Inferred | None) -> Inferred | None:
+    """What followed earlier runs at this time of this weekday, else of the day.
+
+    It tells of nights, weekends and uneven times of day, which an interval does not.
+    """
     walls = times.on_the_wall()
     gaps = np.diff(walls)
     near = min(max(0.4 * _point(np.sort(gaps), 0.25), 60.0), 2 * _HOUR)
-    habit = _habit(walls, gaps, near)
+    followed = _followed(walls, gaps, near)
+    habit = _habit(followed)
     if habit is None or not _holds(walls, gaps, near):
+        # A night or two are no habit yet, but reason enough not to expect a run in the third.
+        soonest = followed.soonest()
+        if fixed is None or soonest <= _LONGER * fixed.interval_seconds:
+            return None
+        habit = _Habit(soonest, 0.0)
+    elif fixed is not None and habit.gap < 0.75 * fixed.interval_seconds:
+        return None  # the schedule was changed since
+    elif habit.gap > _LONGEST_HABIT:
         return None
     interval = min(habit.gap, times.usual)
     grace = times.grace(interval, habit.gap) + 4 * min(habit.sd, interval)
@@ -195,13 +207,20 @@ def _context(times: _Times) -> Inferred | None:
     return Inferred(due_at, grace, interval, "at this time of earlier days")
 
 
-class _Habit(NamedTuple):
-    gap: float
-    sd: float
+class _Followed(NamedTuple):
+    """Gaps after the runs at about the time of day of the last, one a day, the latest first."""
+
+    gaps: Floats
+    weekly: Floats
+    """Those on the same weekday."""
+
+    def soonest(self) -> float:
+        """No sooner than this came a run on either of the last two days; 0: nothing is known."""
+        last = float(self.gaps[:2].min()) if len(self.gaps) else 0.0
+        return last if last < _LONG_WEEKEND else 0.0
 
 
-def _habit(walls: Floats, gaps: Floats, near: float) -> _Habit | None:
-    """What usually follows a run at the time of the last one."""
+def _followed(walls: Floats, gaps: Floats, near: float) -> _Followed:
     last, before = walls[-1], walls[:-1]
     off = np.abs((before - last + _DAY / 2) % _DAY - _DAY / 2)
     same = np.flatnonzero(off <= near)
@@ -209,18 +228,28 @@ def _habit(walls: Floats, gaps: Floats, near: float) -> _Habit | None:
     # Of several on one day, the one that is nearest: they are one observation.
     nearest = np.lexsort((off[same], days_ago))
     days_ago, first = np.unique(days_ago[nearest], return_index=True)
-    followed = gaps[same[nearest[first]]]
-    followed, days_ago = followed[days_ago >= 1], days_ago[days_ago >= 1]
-    weekly = followed[days_ago % 7 == 0][:8]
+    followed = gaps[same[nearest[first]]][days_ago >= 1]
+    return _Followed(followed, followed[days_ago[days_ago >= 1] % 7 == 0])
+
+
+class _Habit(NamedTuple):
+    gap: float
+    sd: float
+
+
+def _habit(followed: _Followed) -> _Habit | None:
+    """What usually follows."""
+    weekly = followed.weekly[:8]
     habit = _agreed(weekly, 2, 0.75)
-    if habit is not None:
-        return habit
-    habit = _agreed(followed[:10], 3, 0.65)
     if habit is None:
-        return None
-    # The first weekend after a week of work; the third day of a schedule that was changed.
-    longer = [float(few.min()) for few in (followed[:2], weekly) if len(few)]
-    return habit._replace(gap=max([habit.gap, *(gap for gap in longer if gap < _LONG_WEEKEND)]))
+        habit = _agreed(followed.gaps[:10], 3, 0.65)
+        if habit is not None and len(weekly):  # the second weekend of a week of work
+            once = float(weekly.min())
+            habit = habit._replace(gap=max(habit.gap, once if once < _LONG_WEEKEND else 0.0))
+    if habit is not None and followed.soonest() > _LONGER * habit.gap:
+        # Clocks were changed in an unknown zone, or the schedule was.
+        return habit._replace(gap=followed.soonest())
+    return habit
 
 
 def _agreed(gaps: Floats, least: int, share: float) -> _Habit | None:
@@ -228,7 +257,7 @@ def _agreed(gaps: Floats, least: int, share: float) -> _Habit | None:
     if len(gaps) < least:
         return None
     middle = float(np.median(gaps))
-    agreeing = gaps[np.abs(gaps - middle) <= 0.15 * middle]
+    agreeing = gaps[np.abs(gaps - middle) <= min(0.15 * middle, 6 * _HOUR)]
     if len(agreeing) < share * len(gaps):
         return None
     return _Habit(middle, _sd(agreeing))
@@ -238,7 +267,7 @@ def _holds(walls: Floats, gaps: Floats, near: float) -> bool:
     """Whether it would have told the newest starts: a few days agree by chance too."""
     told = right = 0
     for end in range(len(gaps), len(gaps) - 3, -1):
-        habit = _habit(walls[:end], gaps[: end - 1], near)
+        habit = _habit(_followed(walls[:end], gaps[: end - 1], near))
         if habit is not None:
             told += 1
             right += abs(habit.gap - gaps[end - 1]) <= 0.15 * habit.gap + 4 * habit.sd
@@ -251,7 +280,7 @@ def _changed(times: _Times) -> Inferred | None:
     middle = float(np.median(newest))
     if np.abs(newest - middle).max() > 0.15 * middle:
         return None
-    return _after(times, middle, 4 * _sd(newest))
+    return _regular(times, np.sort(newest))
 
 
 def _with_extra_runs(times: _Times) -> Inferred | None:
@@ -261,6 +290,13 @@ def _with_extra_runs(times: _Times) -> Inferred | None:
     if gap > 1.1 * _point(recent, 0.55):
         return None
     return _after(times, gap, gap / 2)
+
+
+def _regular(times: _Times, ascending: Floats) -> Inferred:
+    """The middle of such gaps; the longest of them are no reason for alarm."""
+    interval = float(np.median(ascending))
+    variation = max(4 * _sd(ascending), _point(ascending, 0.97) - interval)
+    return _after(times, interval, variation)
 
 
 def _after(times: _Times, interval: float, more_grace: float) -> Inferred:
