@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+_USUAL: Final = 2.0
+"""Standard deviations to either side."""
 
 
 class Kind(StrEnum):
@@ -60,6 +65,16 @@ class Check:
     """Least ratio (of what falls, highest) that counts."""
     is_anomaly: bool
     """The effect counts, and chance alone does not explain it."""
+
+    @property
+    def usual(self) -> tuple[float, float]:
+        """Where 19 of 20 runs are. What is normal is more: small effects do not count."""
+        base = self.baseline
+        if self.metric == "failure_rate" or not (base.centre > 0 and math.isfinite(base.spread)):
+            return base.low, base.high
+        factor = math.exp(_USUAL * base.spread)
+        return max(base.low, base.centre / factor), min(base.high, base.centre * factor)
+
     runs: int = 1
     """Newest runs that differ: 1, or of a change that lasts so many. `current` is then their mean,
     at the size and hour of the run judged, and the centre is that of the runs before them."""

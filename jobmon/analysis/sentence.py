@@ -7,13 +7,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from jobmon.analysis.checks import Baseline, Check, Kind
+from jobmon.analysis.checks import Check, Kind
+from jobmon.analysis.units import (
+    bytes_unit,
+    count,
+    count_unit,
+    digits,
+    size,
+    span,
+    time_unit,
+)
 from jobmon.inert import inert
 
 LONGEST: Final = 500
 _LONGEST_NAME: Final = 120
 _PER_JOB: Final = "avg_job_time"
-_SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def sentence(command: str, check: Check, jobs: float = 0.0, failed: float = 0.0) -> str:
@@ -59,12 +67,6 @@ def over(command: str, kind: Kind, resolution: str) -> str:
     return inert(said, LONGEST)
 
 
-def span(seconds: float) -> str:
-    """A length of time in the unit that people would choose: ``0.42 s``, ``9.4 min``, ``2.1 h``."""
-    size, unit = _time_unit(seconds)
-    return f"{_digits(seconds / size)} {unit}"
-
-
 def _slow(name: str, check: Check, jobs: float, _failed: float) -> str:
     return f"{name} took {span(_work(check, jobs))}{_of_runs(check)}; {_usual_time(check, jobs)}"
 
@@ -76,8 +78,8 @@ def _fast(name: str, check: Check, jobs: float, _failed: float) -> str:
 
 def _workload(name: str, check: Check, _jobs: float, _failed: float) -> str:
     few = "only " if check.kind is Kind.WORKLOAD_DROP else ""
-    had = f"{few}{_count(check.current)}" if check.current else "no"
-    usual = _range(check.baseline, _count_unit)
+    had = f"{few}{count(check.current)}" if check.current else "no"
+    usual = _range(check, count_unit)
     noun = "job" if check.current == 1 else "jobs"
     return f"{name} had {had} {noun}{_of_runs(check)}; it usually has {usual}{_last(check)}"
 
@@ -85,20 +87,20 @@ def _workload(name: str, check: Check, _jobs: float, _failed: float) -> str:
 def _failures(name: str, check: Check, jobs: float, failed: float) -> str:
     few = "only " if check.kind is Kind.FAILURE_RATE_DROP else ""
     usual = check.baseline.centre
-    often = f"usually about {_digits(usual)} % fail" if usual >= 0.05 else "usually almost none do"
-    how_many = f"{few}{_count(failed)} of {_count(jobs)} jobs of {name} failed"
-    return f"{how_many} ({_digits(check.current)} %); {often}{_last(check)}"
+    often = f"usually about {digits(usual)} % fail" if usual >= 0.05 else "usually almost none do"
+    how_many = f"{few}{count(failed)} of {count(jobs)} jobs of {name} failed"
+    return f"{how_many} ({digits(check.current)} %); {often}{_last(check)}"
 
 
 def _memory(name: str, check: Check, jobs: float, _failed: float) -> str:
-    needed = f"{name} needed {_bytes(check.current)} of memory at its peak{_of_runs(check)}"
-    subject = f"runs with about {_count(jobs)} jobs usually need" if jobs else "it usually needs"
-    return f"{needed}; {subject} {_range(check.baseline, _bytes_unit)}{_last(check)}"
+    needed = f"{name} needed {size(check.current)} of memory at its peak{_of_runs(check)}"
+    subject = f"runs with about {count(jobs)} jobs usually need" if jobs else "it usually needs"
+    return f"{needed}; {subject} {_range(check, bytes_unit)}{_last(check)}"
 
 
 def _queue(name: str, check: Check, _jobs: float, _failed: float) -> str:
     waited = f"jobs of {name} waited {span(check.current)} in their queue{_of_runs(check)}"
-    return f"{waited}; usually they wait {_range(check.baseline, _time_unit)}{_last(check)}"
+    return f"{waited}; usually they wait {_range(check, time_unit)}{_last(check)}"
 
 
 def _missed(name: str, check: Check, _jobs: float, _failed: float) -> str:
@@ -136,8 +138,8 @@ def _work(check: Check, jobs: float) -> float:
 
 def _usual_time(check: Check, jobs: float) -> str:
     many = jobs if check.metric == _PER_JOB else 1.0
-    subject = f"runs with about {_count(jobs)} jobs usually take" if jobs else "it usually takes"
-    return f"{subject} {_range(check.baseline, _time_unit, many)}{_last(check)}"
+    subject = f"runs with about {count(jobs)} jobs usually take" if jobs else "it usually takes"
+    return f"{subject} {_range(check, time_unit, many)}{_last(check)}"
 
 
 def _of_runs(check: Check) -> str:
@@ -156,51 +158,15 @@ def _runs(many: int) -> str:
     return "run" if many == 1 else f"{many} runs"
 
 
-def _range(
-    baseline: Baseline, unit_of: Callable[[float], tuple[float, str]], times: float = 1.0
-) -> str:
+def _range(check: Check, unit_of: Callable[[float], tuple[float, str]], times: float = 1.0) -> str:
     """``4.8–5.6 min``; ``about 5 min`` where both ends look alike, or one is unknown."""
-    low, high = baseline.low * times, baseline.high * times
+    low, high = (one * times for one in check.usual)
     if not (0 <= low <= high and math.isfinite(high)):
-        size, unit = unit_of(baseline.centre * times)
-        return f"about {_digits(baseline.centre * times / size)}{unit and ' ' + unit}"
-    size, unit = unit_of(high)
+        one, unit = unit_of(check.baseline.centre * times)
+        return f"about {digits(check.baseline.centre * times / one)}{unit and ' ' + unit}"
+    one, unit = unit_of(high)
     # Of numbers of things, there are no halves.
-    digits = _digits if unit else _count
-    first, last = digits(low / size), digits(high / size)
+    written = digits if unit else count
+    first, last = written(low / one), written(high / one)
     both = f"about {last}" if first == last else f"{first}–{last}"
     return f"{both}{unit and ' ' + unit}"
-
-
-def _time_unit(seconds: float) -> tuple[float, str]:
-    for size, unit in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 1.5 * size:
-            return size, unit
-    return (1.0, "s") if seconds >= 0.1 or not seconds else (0.001, "ms")
-
-
-def _count_unit(_number: float) -> tuple[float, str]:
-    return 1.0, ""
-
-
-def _bytes_unit(number: float) -> tuple[float, str]:
-    # In this order, one that is no number is taken for the least.
-    power = int(math.log(min(max(1.0, number), 1e300), 1000))
-    power = min(len(_SIZES) - 1, power)
-    return 1000.0**power, _SIZES[power]
-
-
-def _bytes(number: float) -> str:
-    size, unit = _bytes_unit(number)
-    return f"{_digits(number / size)} {unit}"
-
-
-def _count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
-def _digits(number: float) -> str:
-    """Two that count, or as many as stand before the point."""
-    if not math.isfinite(number):
-        return "?"
-    return f"{number:,.0f}" if abs(number) >= 9.95 else f"{float(f'{number:.2g}'):g}"

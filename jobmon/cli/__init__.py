@@ -15,6 +15,8 @@ class Exit(IntEnum):
     """Ran, but something did not work."""
     USAGE = 2
     """Unknown option, bad value, invalid configuration, or a missing extra."""
+    FOUND = 3
+    """What ``--fail-on`` asks about is there."""
     UNAVAILABLE = 69
     """Redis or the database cannot be reached."""
     TRY_AGAIN = 75

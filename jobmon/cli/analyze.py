@@ -16,7 +16,7 @@ from jobmon.analysis.rounds import Rounds
 from jobmon.anomaly import SEVERITIES
 from jobmon.answers.analysis import Analysis
 from jobmon.cli import Exit
-from jobmon.cli.events import import_handlers
+from jobmon.cli.handlers import import_handlers
 from jobmon.history import database, migrate
 from jobmon.inert import inert
 from jobmon.publish.publisher import Publisher
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return Exit.TRY_AGAIN
     if not args.no_events:
         _publish(settings)
-    missing = _missing(report, args.command or ())
+    missing = [name for name in args.command or () if name not in report.commands]
     _print(report, settings, args.format, missing)
     if missing or report.errors:
         return Exit.FAILED
@@ -121,11 +121,6 @@ def _publish(settings: Settings) -> None:
                     Publisher(engine, client, settings).publish(token)
     finally:
         engine.dispose()
-
-
-def _missing(report: Report, commands: Sequence[str]) -> list[str]:
-    """Those that were asked for, and did not run."""
-    return [name for name in commands if name not in report.commands]
 
 
 def _print(report: Report, settings: Settings, form: str, missing: Sequence[str]) -> None:

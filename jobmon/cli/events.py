@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import os
 import re
-import sys
 from typing import Final
 
-from jobmon import anomaly
 from jobmon import settings as configuration
 from jobmon.anomaly import SEVERITIES, PerformanceAnomalyDetected
 from jobmon.cli import Exit
+from jobmon.cli.handlers import import_handlers
 from jobmon.cli.stopping import stopped_by_signals
-from jobmon.errors import JobmonError, UsageError
+from jobmon.errors import UsageError
 from jobmon.inert import inert
 from jobmon.publish.handlers import HandlerSink
 from jobmon.publish.listener import BEGINNING, Heard, Listener
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     follow = args.follow or (bool(args.modules) and not args.once)
     if args.once and args.follow:
         raise UsageError("--once: expected without --follow")
-    _import(args.modules)
+    import_handlers(args.modules)
     handlers = HandlerSink() if args.modules else None
     is_new_only = args.group is not None or (handlers is not None and follow)
     beginning = None if is_new_only else BEGINNING
@@ -95,23 +92,6 @@ def run(args: argparse.Namespace) -> int:
             if handlers is not None:
                 handlers.deliver(heard.event)
         return stopped.code or Exit.DONE
-
-
-def _import(modules: list[str]) -> None:
-    if modules and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except JobmonError:
-            raise
-        except Exception as error:
-            what = inert(f"{type(error).__name__}: {error}", 1000)
-            raise UsageError(f"--import {inert(name)}: {what}") from error
-    if modules and not any(anomaly.handlers(state) for state in anomaly.STATES):
-        raise UsageError(
-            f"--import {inert(modules[-1])}: nothing in it is a handler by jobmon.on_anomaly"
-        )
 
 
 def _is_wanted(event: PerformanceAnomalyDetected, args: argparse.Namespace) -> bool:

@@ -19,7 +19,9 @@ from jobmon.analysis.checks import Check, Kind, Verdict
 from jobmon.analysis.judge import judge
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.severity import severity
-from jobmon.analysis.thresholds import Thresholds
+from jobmon.analysis.units import written
+from jobmon.analysis.wishes import check as check_schedules
+from jobmon.analysis.wishes import wishes
 from jobmon.cli import Exit
 from jobmon.cli.ranges import Scale
 from jobmon.cli.tables import console, table
@@ -38,7 +40,9 @@ _METRICS: Final = {
     "queue": (Kind.QUEUE_TIME_GROWTH,),
 }
 """Kinds that ask about each number."""
-_LEGEND: Final = "[---|---] what is usual, from its least over its centre to its most; * the run"
+_LEGEND: Final = (
+    "[---|---] what is normal, from its least over what was expected to its most; * the run"
+)
 
 
 class _Judged(NamedTuple):
@@ -76,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when it did not run within ``analyze_mode.retention_days``.
     """
     settings = configuration.load()
+    check_schedules(settings)
     migrate.prepare(settings)
     name = args.command_name
     since = datetime.now(UTC) - timedelta(days=settings.analyze_mode.retention_days)
@@ -101,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _judged(window: Window, last: int, settings: Settings) -> list[_Judged]:
     """The last runs, the newest last."""
-    thresholds = Thresholds.of(settings, window.key.command)
+    wanted = wishes(settings, window.key.command)
     runs = [Run(*row) for row in window.numbers[window.is_drained].tolist()]
     history = Runs.of(runs)
     first = max(0, len(runs) - last)
     return [
-        _Judged(one, judge(history.first(at), one, thresholds))
+        _Judged(one, judge(history.first(at), one, wanted.thresholds, wanted.zone or UTC))
         for at, one in enumerate(runs[first:], start=first)
     ]
 
@@ -153,8 +158,7 @@ def _drawn(scale: Scale, check: Check) -> str:
 
 
 def _usual(check: Check) -> str:
-    usual = check.baseline
-    return f"{written(check.metric, usual.low)} to {written(check.metric, usual.high)}"
+    return " to ".join(written(check.metric, one) for one in check.usual)
 
 
 def _word(verdict: Verdict) -> Text:

@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "run": _Command("jobmon.cli.run", "run a program as a command and record its jobs"),
     "serve": _Command("jobmon.cli.serve", "answer the JSON API and /metrics"),
     "sync": _Command("jobmon.cli.sync", "copy what Redis holds into the database, once"),
+    "analyze": _Command("jobmon.cli.analyze", "judge which runs are not normal, once"),
+    "explain": _Command("jobmon.cli.explain", "show what is usual for a command"),
     "migrate": _Command("jobmon.cli.migrate", "make or change the tables of the history"),
     "status": _Command("jobmon.cli.status", "show running and finished commands and their jobs"),
     "failed": _Command("jobmon.cli.failed", "show failed jobs, or delete some"),
@@ -38,16 +40,19 @@ COMMANDS: Final = {
     "demo": _Command("jobmon.cli.demo", "see all of it at work on this machine"),
 }
 
-_ALIASES: Final = {"metrics:sync": "sync"}
+_ALIASES: Final = {"job-monitor:analyze": "analyze", "metrics:sync": "sync"}
 """Names that the original product has for them."""
 
 _EXTRA_OF: Final = {
     "alembic": "server",
     "celery": "celery",
+    "cronsim": "server",
     "httpcore": "server",
+    "numpy": "server",
     "prometheus_client": "server",
     "rich": "server",
     "rq": "rq",
+    "scipy": "server",
     "sqlalchemy": "server",
     "starlette": "server",
     "uvicorn": "server",

@@ -66,13 +66,11 @@ def usual(
     jobs: int = 100,
     failed: int = 0,
     seconds: float = 50.0,
-    until_ago: float = HOUR,
+    until_ago: float = 0.0,
 ) -> None:
     """Runs that are all alike, one an hour."""
     for n in range(runs, 0, -1):
-        history.run(
-            command, jobs=jobs, failed=failed, seconds=seconds, ago=until_ago + n * HOUR
-        )
+        history.run(command, jobs=jobs, failed=failed, seconds=seconds, ago=until_ago + n * HOUR)
 
 
 def served(history: Filled, store: RedisServer, *options: str, **more: str) -> Served:
@@ -206,7 +204,6 @@ def test_s66_each_anomaly_is_an_event_once_and_a_handler_that_raises_stops_no_ot
     assert len(event["latest_metric"]) == 10
     assert event["anomaly_type"] == "performance_degradation"
     assert [one["id"] for one in events(store)] == [event["id"]]
-    assert "no pager today" in said.stderr or "broken" in said.stderr or True
 
 
 def test_s67_of_two_analyses_at_once_one_is_refused(history: Filled, store: RedisServer) -> None:
@@ -249,9 +246,7 @@ def test_s74_one_command_or_all_but_not_both(
     assert 'No runs found for command "data:nothing".' in unknown.stderr
 
 
-def test_s75_it_fails_from_a_severity_on(
-    light: Filled, store: RedisServer, tmp_path: Path
-) -> None:
+def test_s75_it_fails_from_a_severity_on(light: Filled, store: RedisServer, tmp_path: Path) -> None:
     usual(light, "data:process")
     light.run("data:process", jobs=100, seconds=50 * 2.6, ago=60)
     given = {"REDIS_URL": store.url, "DATABASE_URL": light.url}

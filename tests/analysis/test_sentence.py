@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jobmon.analysis.checks import Baseline, Check, Kind
-from jobmon.analysis.sentence import LONGEST, over, sentence, span, stopped
+from jobmon.analysis.sentence import LONGEST, over, sentence, stopped
 from jobmon.analysis.severity import severity
+from jobmon.analysis.units import span
 
 LAST = 1754179200.0  # 2025-08-03 00:00 UTC
 
@@ -23,8 +24,9 @@ def check(
     ratio: float = 2.0,
     threshold: float = 1.5,
     runs: int = 1,
+    spread: float = 1.0,
 ) -> Check:
-    baseline = Baseline(centre or (low + high) / 2, low, high, 0.1, n, LAST - 1e6, LAST)
+    baseline = Baseline(centre or (low + high) / 2, low, high, spread, n, LAST - 1e6, LAST)
     return Check(
         *(kind, metric, current, baseline, ratio, 1e-6, "t", threshold, True),
         runs=runs,
@@ -48,6 +50,11 @@ def check(
             check(Kind.PERFORMANCE_DEGRADATION, 9.42, 4.8, 5.6, metric="total_time", n=1),
             *(0, 0),
             "data:process took 9.4 s; it usually takes 4.8–5.6 s (last run)",
+        ),
+        (
+            check(Kind.PERFORMANCE_DEGRADATION, 9.42, 2.5, 7.5, metric="total_time", spread=0.07),
+            *(0, 0),
+            "data:process took 9.4 s; it usually takes 4.3–5.8 s (last 60 runs)",
         ),
         (
             check(Kind.PERFORMANCE_IMPROVEMENT, 0.5, 3600, 7200, metric="total_time"),
