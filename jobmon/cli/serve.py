@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import uvicorn
 
 from jobmon import settings as configuration
+from jobmon.analysis import schedules
 from jobmon.cli import Exit
 from jobmon.errors import JobmonError
 from jobmon.server import logs
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         130 after SIGINT, 143 after SIGTERM, 1 when the server could not start.
     """
     settings = configuration.load({"listen": args.listen})
+    schedules.refuse_unreadable(settings)
     if not args.no_http:
         _refuse_strangers(settings)
     logs.configure(settings)
