@@ -77,6 +77,7 @@ def expected(
     silence_seconds: float = 86_400.0,
     seen_until: float = math.inf,
     is_running: bool = False,
+    ended_at: float | None = None,
 ) -> Expectation | None:
     """The next start of a command, and whether it is missed.
 
@@ -107,6 +108,8 @@ def expected(
             but not copied yet must not count as missing.
         is_running: A run of the command has not ended, so nothing is missed; that it may take too
             long is another question.
+        ended_at: When the last run ended. One that took longer than its interval may hold up the
+            next, whose margin then counts from here.
     """
     seen = np.unique(starts[np.isfinite(starts) & (starts <= now + _FUTURE_SECONDS)])
     seen = seen[-_MOST_STARTS:]
@@ -124,6 +127,8 @@ def expected(
         if found is None:
             return None
         due_at, late_at, interval, source = found
+    if ended_at is not None:
+        late_at += max(0.0, min(ended_at, now) - due_at)
     judged_at = min(now, seen_until)
     missed_count = 0
     if judged_at >= late_at and not is_running:
