@@ -23,6 +23,9 @@ _CLOCK_CHANGE_SECONDS: Final = 70 * 60.0
 _LONG_WEEKEND: Final = 4.5 * _DAY
 _LONGEST_HABIT: Final = 7.5 * _DAY
 """A weekday tells of no more than a week."""
+_PROVEN: Final = 5
+_PROVEN_SHARE: Final = 0.7
+"""Of so many newest starts, a habit must have told so many."""
 _LONGER: Final = 1.45
 """By the usual interval: it is longer, whatever the starts vary."""
 
@@ -217,7 +220,8 @@ class _Followed(NamedTuple):
     def soonest(self) -> float:
         """No sooner than this came a run on either of the last two days; 0: nothing is known."""
         last = float(self.gaps[:2].min()) if len(self.gaps) else 0.0
-        return last if last < _LONG_WEEKEND else 0.0
+        # Once may have been a pause; a night it was if it is no longer than one.
+        return last if last < (_LONG_WEEKEND if len(self.gaps) > 1 else _DAY) else 0.0
 
 
 def _followed(walls: Floats, gaps: Floats, near: float) -> _Followed:
@@ -266,12 +270,12 @@ def _agreed(gaps: Floats, least: int, share: float) -> _Habit | None:
 def _holds(walls: Floats, gaps: Floats, near: float) -> bool:
     """Whether it would have told the newest starts: a few days agree by chance too."""
     told = right = 0
-    for end in range(len(gaps), len(gaps) - 3, -1):
+    for end in range(len(gaps), max(1, len(gaps) - _PROVEN), -1):
         habit = _habit(_followed(walls[:end], gaps[: end - 1], near))
         if habit is not None:
             told += 1
             right += abs(habit.gap - gaps[end - 1]) <= 0.15 * habit.gap + 4 * habit.sd
-    return right > 0 and right >= told / 2
+    return right > 0 and right >= _PROVEN_SHARE * told
 
 
 def _changed(times: _Times) -> Inferred | None:

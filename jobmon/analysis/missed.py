@@ -23,6 +23,9 @@ _FUTURE_SECONDS: Final = 3_600.0
 """Starts further in the future are of a clock that was set wrong."""
 _ENOUGH_STARTS: Final = 5
 _ENOUGH_IRREGULAR_STARTS: Final = 30
+_RECENT: Final = 10
+_LATER: Final = 1.5
+"""By what is usually late: it is later than usual."""
 _MOST_STARTS: Final = 500
 _MOST_GAPS: Final = 100
 _REGULAR: Final = 1.35
@@ -74,6 +77,7 @@ def expected(
     silence_seconds: float = 86_400.0,
     seen_until: float = math.inf,
     is_running: bool = False,
+    ended_at: float | None = None,
 ) -> Expectation | None:
     """The next start of a command, and whether it is missed.
 
@@ -97,13 +101,15 @@ def expected(
         source: Who declared them.
         margin_seconds: How late a start may be, setting `start_margin_seconds`. None: half an
             interval up to two hours; for longer ones an hour to two, from three days on four;
-            what is inferred gets more if its starts vary.
+            more if starts are usually late, as behind a long queue, or vary.
         zone: In which the command's schedule was written, where none is declared.
         silence_seconds: Setting `missed_execution_threshold_hours`, in seconds.
         seen_until: Up to when every start is known, whatever `now` is: a start that was recorded
             but not copied yet must not count as missing.
         is_running: A run of the command has not ended, so nothing is missed; that it may take too
             long is another question.
+        ended_at: When the last run ended. One that took longer than its interval may hold up the
+            next, whose margin then counts from here.
     """
     seen = np.unique(starts[np.isfinite(starts) & (starts <= now + _FUTURE_SECONDS)])
     seen = seen[-_MOST_STARTS:]
@@ -112,13 +118,17 @@ def expected(
     last = float(seen[-1])
     if schedules:
         due_at, interval = min(_due(schedule, last) for schedule in schedules)
-        margin = grace_seconds(interval) if margin_seconds is None else margin_seconds
-        late_at = due_at + margin
+        if margin_seconds is None:
+            usual = _usual_lateness(schedules, seen, interval)
+            margin_seconds = max(grace_seconds(interval), _LATER * usual)
+        late_at = due_at + margin_seconds
     else:
         found = _undeclared(seen, zone, margin_seconds, silence_seconds)
         if found is None:
             return None
         due_at, late_at, interval, source = found
+    if ended_at is not None:
+        late_at += max(0.0, min(ended_at, now) - due_at)
     judged_at = min(now, seen_until)
     missed_count = 0
     if judged_at >= late_at and not is_running:
@@ -178,6 +188,18 @@ def _due(schedule: Schedule, last: float) -> tuple[float, float]:
     interval = float(np.median(np.diff(times[1:])))
     is_early = times[1] - last <= min(_EARLY_SECONDS, interval / 4)
     return (times[2] if is_early else times[1]), interval
+
+
+def _usual_lateness(schedules: Sequence[Schedule], starts: Floats, interval: float) -> float:
+    """How late three of the last ten starts were, or later; 0 where too few are known."""
+    recent = starts[-_RECENT - 1 :]
+    if len(recent) <= _ENOUGH_STARTS:
+        return 0.0
+    due = [next_due(schedules, float(start)) for start in recent[:-1]]
+    lateness = recent[1:] - np.array(due)
+    # By an interval or more: that was another due time's start.
+    lateness = np.sort(lateness[(lateness > 0) & (lateness < interval)])
+    return float(lateness[-3]) if len(lateness) >= 3 else 0.0
 
 
 class _Undeclared(NamedTuple):

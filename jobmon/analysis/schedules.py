@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from jobmon.settings import PerCommand, Settings, SettingsError
 from jobmon.store.schedules import ScheduleEntry, Schedules
 
 _ALIASES: Final = {
@@ -134,6 +135,36 @@ def zone_of(name: str | None) -> tzinfo:
         ) from None
 
 
+def declared(command: PerCommand) -> Schedule | None:
+    """The schedule that the configuration gives a command.
+
+    Raises:
+        ValueError: As of `Schedule.parse`.
+    """
+    if command.schedule is None:
+        return None
+    return Schedule.parse(command.schedule, command.timezone)
+
+
+def refuse_unreadable(settings: Settings) -> None:
+    """See that every schedule in the configuration can be read.
+
+    Where settings are loaded they are only looked over: users' processes have no library for cron
+    lines.
+
+    Raises:
+        SettingsError: Some cannot.
+    """
+    problems: list[str] = []
+    for name, command in settings.analyze_mode.commands.items():
+        try:
+            declared(command)
+        except ValueError as error:
+            problems.append(f"analyze_mode.commands: {name}: schedule: {error}")
+    if problems:
+        raise SettingsError(problems)
+
+
 def _seconds(every: re.Match[str]) -> float:
     number, *units = every.groups()
     unit = next(name for name, found in zip(_UNITS, units, strict=True) if found)
@@ -200,17 +231,17 @@ def told(schedules: Schedules, command: str, app: str, *, was_scheduled: bool = 
         return Told(is_off=was_scheduled and _tell_all(schedules))
     source = " and ".join(sorted({_source(one) for one in entries}))
     enabled = [one for one in entries if one.state != "disabled"]
-    declared = [_declared(one) for one in enabled]
-    known = tuple(one for one in declared if one is not None)
+    read = [_read(one) for one in enabled]
+    known = tuple(one for one in read if one is not None)
     # With one that cannot be read beside them, nobody can say what is due first.
-    return Told(known if len(known) == len(declared) else (), source, is_off=not enabled)
+    return Told(known if len(known) == len(read) else (), source, is_off=not enabled)
 
 
 def _source(entry: ScheduleEntry) -> str:
     return "rq cron" if entry.engine == "rq" else entry.kind
 
 
-def _declared(entry: ScheduleEntry) -> Schedule | None:
+def _read(entry: ScheduleEntry) -> Schedule | None:
     is_celerys = entry.engine == "celery"
     try:
         return Schedule.parse(entry.schedule, entry.timezone or None, is_celerys=is_celerys)

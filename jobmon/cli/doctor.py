@@ -14,6 +14,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from jobmon import settings as configuration
+from jobmon.analysis import schedules
 from jobmon.cli import Exit, dead_letters, doctor_history
 from jobmon.cli.doctor_history import Database
 from jobmon.inert import inert
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when one of them is too old, too new or refuses; 69 when one cannot be reached.
     """
     settings = configuration.load()
+    schedules.refuse_unreadable(settings)
     if args.dead_letters or args.requeue is not None:
         return dead_letters.run(args, settings)
     store = _check(settings)

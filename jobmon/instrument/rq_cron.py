@@ -109,7 +109,7 @@ def _planned(cron: Any, seconds: Any, error: BaseException | None) -> None:
 def _entries(jobs: list[Any]) -> Iterator[Entry]:
     # A cron line's fields are in local time since RQ 3, in UTC before.
     version: str = import_module("rq").VERSION
-    zone = "UTC" if version.startswith(("1.", "2.")) else time.strftime("%Z")
+    zone = "UTC" if version.startswith(("1.", "2.")) else _local_zone()
     for job in jobs:
         times = _times(job)
         yield Entry(
@@ -121,6 +121,15 @@ def _entries(jobs: list[Any]) -> Iterator[Entry]:
             times.next_due_at,
             times.latest_at,
         )
+
+
+def _local_zone() -> str:
+    """Name of this machine's time zone: IANA's, where the machine says it, as `CEST` is none."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    if "/" in name and not name.startswith("/"):
+        return name
+    _, is_known, name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
+    return name if is_known and not os.environ.get("TZ") else time.strftime("%Z")
 
 
 def _firing(job: Any, *_: Any, **__: Any) -> _Firing:

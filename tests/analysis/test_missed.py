@@ -240,6 +240,41 @@ def test_a_state_not_a_list() -> None:
     assert (found.due_at, found.missed_count) == (at("2000-01-01 10:00"), 0)
 
 
+def test_what_usually_waits_in_a_queue_may_be_later() -> None:
+    nightly = [Schedule.parse(NIGHTLY)]
+    random = np.random.default_rng(5)
+    starts = at("2000-01-01") + DAY * np.arange(20) + random.uniform(3, 4, 20) * HOUR
+    due_at = at("2000-01-21")
+    found = expected(starts, due_at + 3.9 * HOUR, schedules=nightly)
+    assert found is not None
+    assert (found.due_at, found.missed_count) == (due_at, 0)
+    assert 5 * HOUR < found.late_at - due_at < 6 * HOUR
+    own = expected(starts, due_at + 3.9 * HOUR, schedules=nightly, margin_seconds=HOUR)
+    assert own is not None
+    assert own.missed_count == 1, "an own margin is kept to"
+
+
+@pytest.mark.parametrize(
+    ("now", "missed_count"), [("2000-01-01 03:50", 0), ("2000-01-01 04:10", 1)]
+)
+def test_a_run_that_took_long_holds_up_the_next(now: str, missed_count: int) -> None:
+    hourly, starts = [Schedule.parse(HOURLY)], np.array([at("2000-01-01")])
+    ended_at = at("2000-01-01 03:35")
+    found = expected(starts, at(now), schedules=hourly, ended_at=ended_at)
+    assert found is not None
+    assert (found.late_at, found.missed_count) == (ended_at + 30 * MINUTE, missed_count)
+    short = expected(starts, at(now), schedules=hourly, ended_at=at("2000-01-01 00:05"))
+    assert short is not None
+    assert short.missed_count == 3
+
+
+def test_what_misses_every_second_time_is_not_taken_for_late() -> None:
+    starts = at("2000-01-01") + 2 * DAY * np.arange(20)
+    found = expected(starts, float(starts[-1]) + 1.2 * DAY, schedules=[Schedule.parse(NIGHTLY)])
+    assert found is not None
+    assert found.missed_count == 1
+
+
 def test_the_check_says_how_long_and_how_long_is_usual() -> None:
     starts = at("2000-01-01") + DAY * np.arange(10)
     now = at("2000-01-11 12:00")

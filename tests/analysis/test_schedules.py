@@ -10,7 +10,15 @@ import pytest
 from celery import Celery
 from celery.schedules import crontab
 
-from jobmon.analysis.schedules import Schedule, Told, next_due, told
+from jobmon.analysis.schedules import (
+    Schedule,
+    Told,
+    declared,
+    next_due,
+    refuse_unreadable,
+    told,
+)
+from jobmon.settings import PerCommand, SettingsError, load
 from jobmon.store.schedules import ScheduleEntry, SchedulerState, Schedules
 
 
@@ -149,6 +157,21 @@ def test_a_crontab_of_celery_is_due_when_celery_sends_it(fields: dict[str, Any])
 def test_the_first_of_several_is_due_next() -> None:
     several = [Schedule.parse("0 4 * * *"), Schedule.parse("0 16 * * *")]
     assert next_due(several, at("2026-01-01 05:00")) == at("2026-01-01 16:00")
+
+
+def test_the_configuration_gives_a_command_its_schedule() -> None:
+    command = PerCommand(schedule="0 4 * * *", timezone=BERLIN)
+    assert declared(command) == Schedule.parse("0 4 * * *", BERLIN)
+    assert declared(PerCommand(timezone=BERLIN)) is None
+
+
+def test_every_schedule_that_cannot_be_read_is_named_at_once() -> None:
+    texts = {"a": "0 0 30 2 *", "b": "every 5 s", "c": "0 4 * * 8"}
+    table = {name: {"schedule": text} for name, text in texts.items()}
+    with pytest.raises(SettingsError) as caught:
+        refuse_unreadable(load({"analyze_mode.commands": table}, environ={}))
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == ["a", "c"]
+    refuse_unreadable(load(environ={}))
 
 
 # What schedulers tell.

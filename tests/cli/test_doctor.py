@@ -136,6 +136,14 @@ def test_a_bad_value_stops_it(tmp_path: Path) -> None:
     assert "listen: 'everywhere' from JOB_MONITOR_LISTEN is not allowed" in said.stderr
 
 
+def test_a_schedule_that_cannot_be_read_stops_it(tmp_path: Path) -> None:
+    table = '{"reports:*": {"schedule": "61 4 * * *"}, "clean": {"schedule": "@daily"}}'
+    said = doctor(cwd=tmp_path, JOB_MONITOR_ANALYZE_MODE_COMMANDS=table)
+    assert said.returncode == 2
+    assert "analyze_mode.commands: reports:*: schedule: '61 4 * * *' is no schedule" in said.stderr
+    assert "clean" not in said.stderr
+
+
 def test_the_database_is_looked_at_and_not_made(redis_server: Any, tmp_path: Path) -> None:
     own = {"JOB_MONITOR_REDIS_URL": redis_server.url}
     said = doctor(cwd=tmp_path, **own)

@@ -59,6 +59,11 @@ def test_nothing_is_shown_of_an_empty_store(shown: Callable[..., Schedules]) -> 
     assert shown() == Schedules()
 
 
+def test_an_entry_is_of_the_app_of_its_scheduler(shown: Callable[..., Schedules]) -> None:
+    found = shown(scheduler("a"), entry("a", "report", app="shop"), entry("a", "clean"))
+    assert {one.name: one.app for one in found.entries} == {"report": "shop", "clean": ""}
+
+
 def test_a_scheduler_is_up_until_its_loop_was_silent_for_a_minute(
     shown: Callable[..., Schedules],
 ) -> None:
