@@ -163,6 +163,9 @@ class Analyzer:
                 self._write(this, token, settled, report)
         if record:
             self._pass_over(this, token, turns, new)
+        if report.missed:
+            names = sorted({inert(one.command_name) for one in report.missed})
+            report.warnings.append(f"Missed scheduled executions detected: {', '.join(names)}")
         report.seconds = time.monotonic() - began
         return report
 

@@ -14,7 +14,7 @@ from jobmon.analysis.judge import judge
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.severity import FALLING
 from jobmon.analysis.thresholds import Thresholds
-from jobmon.history.incidents import BASELINE_UNTIL, Incident
+from jobmon.history.incidents import Incident
 from jobmon.history.runs import CommandKey, Judged, Window
 
 MOST_NEW: Final = 20
@@ -25,6 +25,8 @@ class Answer(NamedTuple):
     """What was asked of one run, as far as it matters."""
 
     row_id: int
+    started_at: float
+    """Unix seconds."""
     jobs: float
     failed: float
     is_new: bool
@@ -94,6 +96,7 @@ def evaluate(
         answers.append(
             Answer(
                 row_id=window.ids[places[at]],
+                started_at=run.started_at,
                 jobs=run.job_count,
                 failed=run.failed_jobs,
                 is_new=int(places[at]) in new,
@@ -116,7 +119,8 @@ def evaluate(
 
 def _until(incident: Incident) -> float | None:
     """Start of the last run before an incident."""
-    return incident.details.get(BASELINE_UNTIL)
+    until = incident.baseline_until
+    return None if until is None else until.timestamp()
 
 
 def _run(runs: Runs, at: int) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from jobmon.analysis.checks import Check, Kind
@@ -14,7 +14,7 @@ from jobmon.analysis.report import Anomaly
 from jobmon.analysis.sentence import over, sentence, stopped
 from jobmon.analysis.severity import severity
 from jobmon.anomaly import PerformanceAnomalyDetected, State
-from jobmon.history.incidents import BASELINE_UNTIL, Incident
+from jobmon.history.incidents import Incident
 from jobmon.history.runs import CommandKey, RunValues
 
 _NAMES: Final = uuid.UUID("6a6f626d-6f6e-4e00-8000-616e6f6d616c")
@@ -41,8 +41,6 @@ def numbers(check: Check) -> dict[str, float]:
         "baseline_low": check.baseline.low,
         "baseline_high": check.baseline.high,
         "baseline_runs": float(check.baseline.n),
-        "baseline_since": check.baseline.first_at,
-        BASELINE_UNTIL: check.baseline.last_at,
         "ratio": check.ratio,
         "change_percent": change_percent(check) or 0.0,
     }
@@ -94,8 +92,8 @@ def found(
     )
 
 
-def begun(anomaly: Anomaly, occurrences: int = 1) -> Incident:
-    """The incident that it is if this run is its first."""
+def begun(anomaly: Anomaly, started_at: float | None = None, *, occurrences: int = 1) -> Incident:
+    """The incident that it is if this run, which started then, is its first."""
     return Incident(
         anomaly_id=anomaly.id,
         command_name=anomaly.command_name,
@@ -121,6 +119,8 @@ def begun(anomaly: Anomaly, occurrences: int = 1) -> Incident:
         occurrences=occurrences,
         last_seen_at=anomaly.detected_at,
         last_process_id=anomaly.process_id,
+        last_started_at=None if started_at is None else datetime.fromtimestamp(started_at, UTC),
+        baseline_until=datetime.fromtimestamp(anomaly.baseline.last_at, UTC),
         owner=anomaly.owner,
     )
 

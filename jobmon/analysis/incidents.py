@@ -13,7 +13,7 @@ from jobmon.analysis.checks import Kind
 from jobmon.analysis.missed import MOST_MISSED
 from jobmon.analysis.severity import FALLING, GOOD_NEWS
 from jobmon.anomaly import State
-from jobmon.history.incidents import BASELINE_UNTIL, REOPENS_WITHIN, Incident
+from jobmon.history.incidents import REOPENS_WITHIN, Incident
 
 Resolution = Literal["recovered", "accepted", "superseded", "started", "ended"]
 
@@ -61,6 +61,8 @@ def alarm(known: Incident | None, seen: Incident, rules: Rules) -> Step:
         seen: What it would be if this run were its first.
         rules: Of its command.
     """
+    if known is not None and is_past(known, seen.last_started_at):
+        return Step(known)
     now = seen.detected_at
     incident = seen if known is None else _gone_on(known, seen)
     if incident.state == "pending" and incident.occurrences >= rules.failures_to_open:
@@ -76,23 +78,35 @@ def alarm(known: Incident | None, seen: Incident, rules: Rules) -> Step:
 
 
 def normal(
-    known: Incident, process_id: str, now: datetime, rules: Rules, *, is_as_before: bool
+    known: Incident,
+    process_id: str,
+    started_at: datetime,
+    now: datetime,
+    rules: Rules,
+    *,
+    is_as_before: bool,
 ) -> Step:
     """A run does not differ from those before it.
 
     Args:
         known: An incident of its command.
         process_id: Of the run.
+        started_at: Its start.
         now: This moment.
         rules: Of its command.
         is_as_before: Nor from those before the incident. Otherwise what was strange then has
             become usual.
     """
+    if known.last_process_id == process_id or is_past(known, started_at):
+        return Step(known)
     if known.state == "pending":
         return Step(None)
-    if known.last_process_id == process_id:  # counted already, and judged once more
-        return Step(known)
-    counted = replace(known, recovering=known.recovering + 1, last_process_id=process_id)
+    counted = replace(
+        known,
+        recovering=known.recovering + 1,
+        last_process_id=process_id,
+        last_started_at=started_at,
+    )
     if known.state == "resolved" or counted.recovering < rules.successes_to_resolve:
         return Step(counted)
     return end(counted, "recovered" if is_as_before else "accepted", now, rules)
@@ -115,16 +129,21 @@ def end(known: Incident, resolution: Resolution, now: datetime, rules: Rules) ->
     return Step(over, "resolved" if is_told else None)
 
 
+def is_past(known: Incident, started_at: datetime | None) -> bool:
+    """A run started before the last that was counted: it is late, or judged once more."""
+    last = known.last_started_at
+    return last is not None and started_at is not None and started_at < last
+
+
 def _gone_on(known: Incident, seen: Incident) -> Incident:
     is_back = known.state == "resolved"
     is_new = is_back or known.last_process_id != seen.last_process_id
     worst = min if Kind(known.anomaly_type) in FALLING else max
-    before = {name: n for name, n in known.details.items() if name == BASELINE_UNTIL}
     return replace(
         seen,
         anomaly_id=known.anomaly_id,
         process_id=known.process_id,
-        details={**seen.details, **before},
+        baseline_until=known.baseline_until,
         detected_at=known.detected_at,
         state="open" if is_back else known.state,
         worst_ratio=worst(known.worst_ratio, seen.ratio),

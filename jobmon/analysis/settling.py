@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from jobmon.analysis import findings
 from jobmon.analysis.checks import Check, Kind
 from jobmon.analysis.evaluation import Answer
-from jobmon.analysis.incidents import OPPOSITE, Step, alarm, end, normal
+from jobmon.analysis.incidents import OPPOSITE, Step, alarm, end, is_past, normal
 from jobmon.analysis.missed import missed
 from jobmon.analysis.report import Anomaly, Missed
 from jobmon.analysis.sentence import sentence
@@ -65,32 +65,38 @@ class Settling:
         kinds = tuple(one.kind for one in strange)
         process_id = values.process_id
         for check in strange:
-            known = self._known(check.kind)
             also = tuple(kind for kind in kinds if kind is not check.kind)
             summary = sentence(self._turn.key.command, check, answer.jobs, answer.failed)
             anomaly = self._found(check, process_id, values.trace_id, summary, also)
+            if answer.is_new:
+                begun = findings.begun(anomaly, answer.started_at)
+                self._end_opposite(check.kind, begun, values)
+                known = self._known(check.kind)
+                self._take(known, alarm(known, begun, self._rules), process_id, values)
             if answer.is_newest:
+                known = self._known(check.kind)
                 goes_on = known is not None and known.state != "resolved"
                 self.anomalies.append(
                     replace(anomaly, id=known.anomaly_id) if known and goes_on else anomaly
                 )
-            if answer.is_new:
-                opposite = self._known(OPPOSITE.get(check.kind))
-                if opposite is not None and opposite.state != "resolved":
-                    step = end(opposite, "superseded", self._now, self._rules)
-                    self._take(opposite, step, process_id, values)
-                step = alarm(known, findings.begun(anomaly), self._rules)
-                self._take(known, step, process_id, values)
         if not answer.is_new:
             return
+        started_at = datetime.fromtimestamp(answer.started_at, UTC)
         for check in answer.checks:
             known = self._known(check.kind)
             if known is not None and not check.is_anomaly:
                 step = normal(
-                    *(known, process_id, self._now, self._rules),
+                    *(known, process_id, started_at, self._now, self._rules),
                     is_as_before=check.kind in answer.as_before,
                 )
                 self._take(known, step, process_id, values, check)
+
+    def _end_opposite(self, kind: Kind, begun: Incident, values: RunValues) -> None:
+        known = self._known(OPPOSITE.get(kind))
+        if known is None or known.state == "resolved" or is_past(known, begun.last_started_at):
+            return
+        step = end(known, "superseded", self._now, self._rules)
+        self._take(known, step, values.process_id, values)
 
     def _is_news(self, check: Check) -> bool:
         """Of what is known already, no chance among many is at work."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 REOPENS_WITHIN: Final = 5
 """Runs after its end in which an incident that comes back is the same."""
-BASELINE_UNTIL: Final = "baseline_until"
-"""Name of a number in an incident's details: start of the last run before it, in Unix seconds."""
 _ASKED: Final = 500
 _PASSED_OVER: Final = 1000
 
@@ -62,6 +60,10 @@ class Incident:
     last_seen_at: datetime
     last_process_id: str | None
     """Of the latest run that was counted, whether it differed or not."""
+    last_started_at: datetime | None
+    """Its start."""
+    baseline_until: datetime | None
+    """Start of the last run before it."""
     escalated_at: datetime | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None

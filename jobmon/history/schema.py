@@ -341,6 +341,9 @@ def _anomalies(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("last_seen_at", UtcDateTime()),
         # Of the latest run that was counted here, whether it differed or not.
         sa.Column("last_process_id", Name(36)),
+        sa.Column("last_started_at", UtcDateTime()),
+        # Start of the last run before it: by the runs until then is told whether it has gone.
+        sa.Column("baseline_until", UtcDateTime()),
         sa.Column("escalated_at", UtcDateTime()),
         sa.Column("resolved_at", UtcDateTime()),
         sa.Column("resolution", Name(16)),

@@ -198,6 +198,7 @@ class TestSilence:
             assert missed.hours_since_last_run == pytest.approx(2.7, abs=0.05)
             assert missed.expected_interval_hours == pytest.approx(1.0, abs=0.05)
             assert report.counts()["total_anomalies"] == len(report.anomalies) == 0
+            assert report.warnings == ["Missed scheduled executions detected: data:process"]
         assert fleet.turns() == [("opened", Kind.MISSED_EXECUTION)]
         with fleet.engine.begin() as connection:
             for row_id, start in connection.execute(
@@ -411,8 +412,10 @@ class TestTrouble:
             fleet.run(seconds=10.0 + 0.01 * at)
             fleet.analyze_new()
         fleet.write(Batch(runs=[fleet.row("data:process", ago=180, seconds=33, process_id=slow)]))
-        fleet.analyze_new()
+        assert fleet.analyze_new().commands_analyzed == 1
         assert [state for state, _ in fleet.turns()] == ["opened", "resolved"]
+        [row] = fleet.incidents()
+        assert (row["state"], row["occurrences"]) == ("resolved", 1)
 
     def test_one_command_that_cannot_be_judged_keeps_nobody_up(
         self, fleet: Evaluated, monkeypatch: pytest.MonkeyPatch

@@ -44,6 +44,8 @@ def seen(at: int = 1, ratio: float = 2.0, kind: Kind = SLOW, **more: Any) -> Inc
         trace_id=None,
         last_seen_at=NOW + timedelta(hours=at),
         last_process_id=f"run {at}",
+        last_started_at=NOW + timedelta(hours=at),
+        baseline_until=NOW,
         **more,
     )
 
@@ -66,7 +68,7 @@ def lived(runs: str, rules: Rules = USUAL, kind: Kind = SLOW) -> list[str | None
             step = Step(None)
         else:
             when = NOW + timedelta(hours=at)
-            step = normal(known, f"run {at}", when, rules, is_as_before=one == ".")
+            step = normal(known, f"run {at}", when, when, rules, is_as_before=one == ".")
         known = step.incident
         if known is not None and known.state == "resolved" and known.recovering >= REOPENS_WITHIN:
             known = None  # is read no more
@@ -142,10 +144,24 @@ def test_an_end_says_whether_all_is_as_before_or_the_level_has_moved(
 ) -> None:
     known = after(seen(1))
     for at in (2, 3, 4):
-        step = normal(known, f"run {at}", NOW, USUAL, is_as_before=as_before)
+        when = NOW + timedelta(hours=at)
+        step = normal(known, f"run {at}", when, NOW, USUAL, is_as_before=as_before)
         assert step.incident is not None
         known = step.incident
     assert (known.state, known.resolution, known.resolved_at) == ("resolved", resolution, NOW)
+
+
+def test_a_late_run_neither_ends_an_incident_nor_brings_it_back() -> None:
+    known = after(seen(1), seen(5))
+    for step in (
+        alarm(known, seen(3), USUAL),
+        normal(known, "run 2", NOW + timedelta(hours=2), NOW, USUAL, is_as_before=True),
+    ):
+        assert step == Step(known)
+    over = end(known, "recovered", NOW, USUAL).incident
+    assert over is not None
+    assert alarm(over, seen(1), USUAL) == Step(over)
+    assert alarm(over, seen(6), USUAL).turn == OPENED
 
 
 def test_failures_of_most_jobs_are_told_once_more() -> None:

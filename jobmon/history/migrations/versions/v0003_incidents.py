@@ -64,6 +64,8 @@ def _of_incidents() -> list[sa.Column[Any]]:
         _needed("occurrences", sa.Integer(), "1"),
         sa.Column("last_seen_at", UtcDateTime()),
         sa.Column("last_process_id", Name(36)),
+        sa.Column("last_started_at", UtcDateTime()),
+        sa.Column("baseline_until", UtcDateTime()),
         sa.Column("escalated_at", UtcDateTime()),
         sa.Column("resolved_at", UtcDateTime()),
         sa.Column("resolution", Name(16)),
