@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from jobmon.analysis import discoveries
 from jobmon.analysis.checks import Kind

@@ -6,10 +6,9 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobmon.analysis.incidents import Rules
-from jobmon.analysis.schedules import Schedule, zone_of
+from jobmon.analysis.schedules import Schedule, declared, zone_of
 from jobmon.analysis.thresholds import Thresholds
-from jobmon.inert import inert
-from jobmon.settings import SettingsError, for_command
+from jobmon.settings import for_command
 
 if TYPE_CHECKING:
     from jobmon.settings import Settings
@@ -30,31 +29,14 @@ class Wishes(NamedTuple):
 
 
 def wishes(settings: Settings, command: str) -> Wishes:
-    """Those of a command: its own, else those of all. `check` was called before."""
+    """Those of a command: its own, else those of all. `refuse_unreadable` was called before."""
     own = for_command(settings, command)
     return Wishes(
         thresholds=Thresholds.of(settings.analyze_mode, own),
         rules=Rules(own.failures_to_open, own.successes_to_resolve, own.mute),
         owner=own.owner,
         zone=None if own.timezone is None else zone_of(own.timezone),
-        schedule=None if own.schedule is None else Schedule.parse(own.schedule, own.timezone),
+        schedule=declared(own),
         start_margin_seconds=own.start_margin_seconds,
         maximum_run_time_seconds=own.maximum_run_time_seconds,
     )
-
-
-def check(settings: Settings) -> None:
-    """Make sure that every declared schedule is one.
-
-    Raises:
-        SettingsError: One is none.
-    """
-    problems: list[str] = []
-    for name, own in settings.analyze_mode.commands.items():
-        try:
-            if own.schedule is not None:
-                Schedule.parse(own.schedule, own.timezone)
-        except ValueError as error:
-            problems.append(f"analyze_mode.commands: {inert(name)}: {error}")
-    if problems:
-        raise SettingsError(problems)

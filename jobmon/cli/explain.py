@@ -18,9 +18,9 @@ from jobmon import settings as configuration
 from jobmon.analysis.checks import Check, Kind, Verdict
 from jobmon.analysis.judge import judge
 from jobmon.analysis.runs import Run, Runs
+from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.severity import severity
 from jobmon.analysis.units import written
-from jobmon.analysis.wishes import check as check_schedules
 from jobmon.analysis.wishes import wishes
 from jobmon.cli import Exit
 from jobmon.cli.ranges import Scale
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when it did not run within ``analyze_mode.retention_days``.
     """
     settings = configuration.load()
-    check_schedules(settings)
+    refuse_unreadable(settings)
     migrate.prepare(settings)
     name = args.command_name
     since = datetime.now(UTC) - timedelta(days=settings.analyze_mode.retention_days)
