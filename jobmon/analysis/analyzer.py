@@ -14,9 +14,10 @@ from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
 from jobmon.analysis.judge import ENOUGH
 from jobmon.analysis.report import Insufficient, Report
+from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.settling import Settling
 from jobmon.analysis.turns import Moment, Turn, moment, turn
-from jobmon.analysis.wishes import check, wishes
+from jobmon.analysis.wishes import wishes
 from jobmon.history import database
 from jobmon.history.fence import Fence
 from jobmon.history.incidents import Change, Incidents
@@ -65,7 +66,7 @@ class Analyzer:
         Raises:
             SettingsError: A schedule in ``analyze_mode.commands`` is none.
         """
-        check(settings)
+        refuse_unreadable(settings)
         own = tables(settings.database.table_prefix)
         self._engine = engine
         self._reader = RunReader(engine, own)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from jobmon.analysis.analyzer import Analyzer
-from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.history import database
 from jobmon.store import connection
 from jobmon.store.analyses import Analyses
@@ -30,7 +29,6 @@ class Rounds:
         Raises:
             SettingsError: The database's driver is not installed, or a declared schedule is none.
         """
-        refuse_unreadable(settings)
         self._client = connection.connect(settings)
         self._engine = database.connect(settings, statement_seconds=_STATEMENT_SECONDS)
         self._analyzer = Analyzer(self._engine, self._client, settings)
