@@ -155,7 +155,6 @@ class Analyzer:
                 break
             turns += self._turns(this, some, new, only, report)
         report.commands_analyzed = sum(one.last_start is not None for one in turns)
-        report.commands = {one.key.command for one in turns if one.last_start is not None}
         # A few of 10,000 commands differ by chance: what is news is known once all are judged.
         highest = limit([p_value for one in turns for p_value in one.p_values])
         for some in chunks(turns, COMMANDS):

@@ -90,8 +90,6 @@ class Report:
 
     timestamp: datetime
     commands_analyzed: int = 0
-    commands: set[str] = field(default_factory=set[str])
-    """Names of those that have run."""
     anomalies: list[Anomaly] = field(default_factory=list[Anomaly])
     """Of documented kinds, of the newest run of each command."""
     further: list[Anomaly] = field(default_factory=list[Anomaly])

@@ -176,6 +176,7 @@ def turn(
                 silence_seconds=silence_seconds,
                 seen_until=this.seen_until,
                 is_running=bool(running),
+                ended_at=_ended_at(window),
             )
         )
     late = [_late(run, found.runs, this.now, wanted) for run in running]
@@ -195,6 +196,14 @@ def turn(
         overdue_at={run.process_id: at for run, (_, at) in zip(running, late, strict=True)},
         leftover_before=_leftover(window),
     )
+
+
+def _ended_at(window: Window) -> float | None:
+    """When the last run that has ended did."""
+    if not len(window.numbers):
+        return None
+    started_at, _, duration, *_ = window.numbers[-1].tolist()
+    return started_at + duration if math.isfinite(duration) else None
 
 
 def _late(

@@ -89,9 +89,8 @@ def run(args: argparse.Namespace) -> int:
         return Exit.TRY_AGAIN
     if not args.no_events:
         _publish(settings)
-    missing = [name for name in args.command or () if name not in report.commands]
-    _print(report, settings, args.format, missing)
-    if missing or report.errors:
+    _print(report, settings, args.format)
+    if report.unknown or report.errors:
         return Exit.FAILED
     return Exit.FOUND if args.fail_on and _is_found(report, args.fail_on) else Exit.DONE
 
@@ -123,7 +122,7 @@ def _publish(settings: Settings) -> None:
         engine.dispose()
 
 
-def _print(report: Report, settings: Settings, form: str, missing: Sequence[str]) -> None:
+def _print(report: Report, settings: Settings, form: str) -> None:
     found = answer(report, settings)
     if form == "json":
         print(encoded(found, TypeAdapter(Analysis)).decode())
@@ -139,8 +138,6 @@ def _print(report: Report, settings: Settings, form: str, missing: Sequence[str]
         _say(inert(warning, 1000))
     for error in report.errors:
         _say(inert(error, 1000))
-    for name in missing:
-        _say(f'No runs found for command "{inert(name)}".')
 
 
 def _line(one: Anomaly) -> str:

@@ -61,9 +61,7 @@ class Analyses:
 def answer(report: Report, settings: Settings) -> Analysis:
     """What is answered of it, by the API and by ``jobmon analyze``."""
     warnings = [*report.warnings]
-    if report.missed:
-        names = ", ".join(sorted({one.command_name for one in report.missed}))
-        warnings.insert(0, f"Missed scheduled executions detected: {names}")
+    warnings += (f'No runs found for command "{name}".' for name in report.unknown)
     if not settings.analyze_mode.enabled:
         warnings.append(_DISABLED)
     return Analysis(

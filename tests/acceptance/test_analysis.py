@@ -161,7 +161,7 @@ def test_s65_a_command_that_falls_silent_is_missed_and_counted_nowhere(
     usual(history, "data:sync", until_ago=30 * HOUR)
     with served(history, store) as server:
         data = analyze(server).json()["data"]
-        assert "Missed scheduled executions detected: data:sync" in data["warnings"]
+        assert data["warnings"] == ["Missed scheduled executions detected: data:sync"]
         (missed,) = data["missed_executions"]
         assert missed["command_name"] == "data:sync"
         assert missed["hours_since_last_run"] == pytest.approx(31, abs=0.1)
