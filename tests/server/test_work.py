@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobmon.analysis.rounds import Rounds
 from jobmon.history.schema import tables
 from jobmon.model import Outcome
 from jobmon.server.migration import Migration
@@ -129,7 +130,9 @@ def test_who_does_not_sync_copies_failures_and_says_why(
     assert state(recorded).began_at is None
     given = {name.lower().replace("sync_", "sync."): value for name, value in settings.items()}
     own = load({"redis.url": store.url, "database.url": one.url, **given}, environ={})
-    work = Work(own, Migration(own), scheduled=not options)
+    rounds = Rounds(own)
+    work = Work(own, Migration(own), rounds, scheduled=not options)
+    rounds.close()
     assert "jobmon-sync" not in {thread.name for thread in work._threads}
 
 
