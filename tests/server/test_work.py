@@ -26,6 +26,7 @@ from jobmon.store.reader import Reader
 from jobmon.store.sync_state import SyncState
 from tests.conftest import RedisServer
 from tests.databases import Database, made
+from tests.filled import filled
 from tests.proxy import Proxy
 from tests.serving import Recorded, Served, environment, until
 
@@ -229,3 +230,29 @@ def test_a_failed_job_is_in_its_table_within_2_s(
         until(lambda: len(found) == 200)
     waits = sorted(found[job_id] - at for job_id, at in failed_at.items())
     assert waits[197] <= 2.0, waits[-10:]
+
+
+def test_what_is_not_normal_is_found_and_told_unasked(
+    recorded: Recorded, store: RedisServer, tmp_path: Path
+) -> None:
+    with made("sqlite", tmp_path) as one, filled(one) as history:
+        for n in range(20, 0, -1):
+            history.run("data:process", jobs=100, seconds=50.0, ago=n * 3600.0)
+        run = history.run("data:process", jobs=100, seconds=150.0, ago=60)
+        with Served(store.url, DATABASE_URL=one.url) as server:
+            with store.client() as client:
+                until(lambda: client.xlen("jobmon:anomalies:events") == 1, 60)
+            (found,) = server.data("anomalies")["anomalies"]["data"]
+            assert (found["process_id"], found["state"]) == (run, "open")
+            # What is judged once is not judged again, by this server or its successor.
+            began = float(recorded_began(store))
+        with Served(store.url, DATABASE_URL=one.url), store.client() as client:
+            until(lambda: float(recorded_began(store)) > began, 60)
+            assert client.xlen("jobmon:anomalies:events") == 1
+
+
+def recorded_began(store: RedisServer) -> bytes:
+    with store.client() as client:
+        found = client.hget("jobmon:totals:analysis", "began_ms")
+    assert isinstance(found, bytes)
+    return found
