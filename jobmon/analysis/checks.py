@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+MOST_RATIO: Final = 999.99
+"""Of an effect; also where the centre is 0."""
 
 
 class Kind(StrEnum):
