@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+MOST_RATIO: Final = 999.99
+"""Of an effect; also where the centre is 0."""
 _USUAL: Final = 2.0
 """Standard deviations to either side."""
 

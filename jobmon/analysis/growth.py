@@ -1,47 +1,49 @@
-"""A number that grows from run to run: a leak."""
+"""A number that grows from run to run, as memory that leaks does."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
 from jobmon.analysis import robust
+from jobmon.analysis.change import NONE, Change
 from jobmon.analysis.runs import Floats
 
-_LAST: Final = (12, 16, 20)
+_RUNS: Final = (12, 16, 20)
 _LEAST_TAU: Final = 0.7
+_BEFORE: Final = 20
+_LEAST_BEFORE: Final = 5
+_END: Final = 3
+"""Runs whose median is where the growth has come to."""
 
 
-class Growth(NamedTuple):
-    far: float
-    """In logarithms, over all these runs."""
-    p_value: float
-    runs: int
+def grown(y: Floats, enough: float) -> Change:
+    """The clearest growth over the last 12, 16 or 20 runs of at least so much.
 
+    Kendall's rank correlation with time (1938, its normal approximation) says whether there is
+    one; Theil and Sen's slope (1968), and the median of the 20 runs before, how much.
 
-def growth(y: Floats, enough: float) -> Growth:
-    """Kendall's rank correlation of the last runs with time, and Theil and Sen's slope.
-
-    Kendall, 1938; Sen, 1968. The clearest that is at least `enough`, in logarithms.
+    Args:
+        y: Logarithms, those of the newest run at the end.
+        enough: Likewise.
     """
-    best = Growth(0.0, 1.0, 0)
-    for last in _LAST:
-        if len(y) < last + 5:
+    best = NONE
+    for runs in _RUNS:
+        if len(y) < runs + _LEAST_BEFORE:
             break
-        newest = y[-last:]
-        i, j = np.triu_indices(last, 1)
-        rise = newest[j] - newest[i]
-        tau = float(np.sign(rise).mean())
+        newest = y[-runs:]
+        earlier, later = np.triu_indices(runs, 1)
+        rises = newest[later] - newest[earlier]
+        tau = float(np.mean(np.sign(rises)))
         if tau < _LEAST_TAU:
             continue
-        far = robust.median(rise / (j - i)) * (last - 1)
-        before = robust.median(y[:-last][-20:])
-        far = min(far, robust.median(newest[-3:]) - before)
-        if far < enough:
-            continue
-        p = len(_LAST) * float(ndtr(-tau * np.sqrt(9 * last * (last - 1) / (2 * (2 * last + 5)))))
-        if p < best.p_value:
-            best = Growth(far, p, last)
+        before = robust.median(y[-runs - _BEFORE : -runs])
+        slope = robust.median(rises / (later - earlier))
+        far = min(slope * (runs - 1), robust.median(newest[-_END:]) - before)
+        z = tau * np.sqrt(9 * runs * (runs - 1) / (2 * (2 * runs + 5)))
+        p = len(_RUNS) * float(ndtr(-float(z)))
+        if far >= enough and p < best.p_value:
+            best = Change(runs, before, far, p)
     return best

@@ -60,3 +60,7 @@ class Runs:
         """The newest so many."""
         begin = max(0, len(self) - many)
         return Runs(*(getattr(self, name)[begin:] for name in Run._fields))
+
+    def where(self, keep: NDArray[np.bool_]) -> Runs:
+        """Those that are marked."""
+        return self if keep.all() else Runs(*(getattr(self, name)[keep] for name in Run._fields))

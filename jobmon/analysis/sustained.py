@@ -1,80 +1,73 @@
-"""Changes too small for one run to show, that last."""
+"""A change too small for one run to show, that lasts."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import math
+from typing import Final
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
 
 from jobmon.analysis import robust
+from jobmon.analysis.change import NONE, Change
 from jobmon.analysis.runs import Floats
 
-_LAST: Final = (5, 8, 12)
+_RUNS: Final = (5, 8, 12)
 _BEFORE: Final = 24
-"""Runs compared with. Were they more, a shift would be news for longer than it is the level."""
+"""Runs compared with. Were they more, a shift would be news for longer than it takes to become
+the level."""
 _LEAST_BEFORE: Final = 12
 _WINSOR: Final = 2.5
-_BEYOND: Final = (0.75, 0.8)
-"""So many of the last runs lie beyond so many of those before."""
+"""Spreads from the median at which a value is cut off, so that none decides alone."""
+_INFLATED: Final = 1.05
+"""What the cutting takes from the spread."""
+_MOST_OF_THEM: Final = 0.75
+_BEYOND: Final = 0.8
 
 
-class Change(NamedTuple):
-    """The clearest one."""
+def risen(y: Floats, spread: float) -> Change:
+    """The clearest rise of the last 5, 8 or 12 runs above the 24 before; for a fall, negate them.
 
-    far: float
-    """Difference of the means, in logarithms."""
-    p_value: float
-    runs: int
-    """That it lasts, the latest included."""
-
-
-NONE: Final = Change(0.0, 1.0, 0)
-
-
-def change(y: Floats, spread: float, sign: int) -> Change:
-    """The mean of the last few runs against that of the runs before them.
+    Three of four of them must lie above the 80 % point of those before. The difference of the
+    means is held against what chance does at this spread, and against what the same difference
+    was all along, in the root of the mean square: where runs resemble their neighbours means
+    wander, and that is no news.
 
     Args:
-        y: Logarithms, the judged run's at the end.
+        y: Logarithms, those of the newest run at the end.
         spread: Of one run.
-        sign: 1 looks for a rise, -1 for a fall.
     """
-    inflated = 1.05 * spread
     best = NONE
-    for last in _LAST:
-        before = y[-last - _BEFORE : -last]
+    wide = _WINSOR * spread
+    for runs in _RUNS:
+        newest, before = y[-runs:], y[-runs - _BEFORE : -runs]
         if len(before) < _LEAST_BEFORE:
             break
         ranked = np.sort(before)
-        middle = ranked[len(ranked) // 2]
-        edge = (
-            ranked[int(_BEYOND[1] * len(ranked))]
-            if sign > 0
-            else ranked[int((1 - _BEYOND[1]) * len(ranked))]
-        )
-        newest = y[-last:]
-        if np.count_nonzero(sign * (newest - edge) > 0) < _BEYOND[0] * last:
+        edge = ranked[int(_BEYOND * len(ranked))]
+        if np.count_nonzero(newest > edge) < _MOST_OF_THEM * runs:
             continue
-        bound = _WINSOR * spread
-        usual = np.clip(before, middle - bound, middle + bound).mean()
-        now = robust.median(newest)
-        far = sign * float(np.clip(newest, now - bound, now + bound).mean() - usual)
-        error = max(
-            inflated * np.sqrt(1 / last + 1 / len(before)), _seen(y[:-12], spread, last, sign)
-        )
-        p = min(1.0, len(_LAST) * float(stdtr(len(before) + last - 2, -far / error)))
+        level = _mean(before, wide)
+        far = _mean(newest, wide) - level
+        chance = _INFLATED * spread * math.sqrt(1 / runs + 1 / len(before))
+        error = max(chance, _wandering(y[: -_RUNS[-1]], runs))
+        p = len(_RUNS) * float(stdtr(float(len(before) + runs - 2), -far / error))
         if far > 0 and p < best.p_value:
-            best = Change(far, p, last)
+            best = Change(runs, level, far, p)
     return best
 
 
-def _seen(y: Floats, spread: float, last: int, sign: int) -> float:
-    """Spread of what the same difference was before."""
-    if len(y) < last + _BEFORE + 12:
+def _mean(values: Floats, wide: float) -> float:
+    middle = robust.median(values)
+    return float(np.clip(values, middle - wide, middle + wide).mean())
+
+
+def _wandering(y: Floats, runs: int) -> float:
+    """What the difference between so many runs and those before usually is."""
+    if len(y) < runs + _BEFORE + _LEAST_BEFORE:
         return 0.0
     sums = np.concatenate([[0.0], np.cumsum(y)])
-    end = np.arange(last + _BEFORE, len(y) + 1)
-    means = (sums[end] - sums[end - last]) / last
-    usual = (sums[end - last] - sums[end - last - _BEFORE]) / _BEFORE
-    return float(np.sqrt(np.mean((means - usual) ** 2)))
+    end = np.arange(runs + _BEFORE, len(y) + 1)
+    newest = (sums[end] - sums[end - runs]) / runs
+    before = (sums[end - runs] - sums[end - runs - _BEFORE]) / _BEFORE
+    return float(np.sqrt(np.mean((newest - before) ** 2)))
