@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
-from jobmon.analysis.judge import ENOUGH
+from jobmon.analysis.judge import ENOUGH_RUNS
 from jobmon.analysis.report import Insufficient, Report
 from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.settling import Settling
@@ -207,7 +207,7 @@ class Analyzer:
                 _fail(report, key.command, _NOT_JUDGED, error)
                 continue
             if not made.is_enough:
-                report.insufficient.append(Insufficient(*key, made.runs, ENOUGH))
+                report.insufficient.append(Insufficient(*key, made.runs, ENOUGH_RUNS))
             self._due_at[key] = made.due_at
             self._overdue_at.update(made.overdue_at)
             yield made

@@ -379,7 +379,7 @@ class AsyncClient:
 
         return _entries(page)
 
-    async def analyze(self, command: str | None = None) -> Analysis:
+    async def analysis(self, command: str | None = None) -> Analysis:
         """Judge the newest run of every command, now. That may take a minute.
 
         Args:

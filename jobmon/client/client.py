@@ -378,7 +378,7 @@ class Client:
 
         return _entries(page)
 
-    def analyze(self, command: str | None = None) -> Analysis:
+    def analysis(self, command: str | None = None) -> Analysis:
         """Judge the newest run of every command, now. That may take a minute.
 
         Args:

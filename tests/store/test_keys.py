@@ -87,6 +87,7 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
         "retries:claims",
         "retries:open",
         "retries:of:<processId>",
+        "totals:analysis",
     }
     assert unused == of_servers
 
