@@ -160,25 +160,9 @@ def turn(
     found = evaluate(window, queue_times, incidents, wanted.thresholds, wanted.zone or UTC)
     starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
     names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
-    awaited: Expectation | None = None
-    if looks_for_missed and starts:
-        declared = this.told(key) if wanted.schedule is None else Told((wanted.schedule,), "cron")
-        awaited = (
-            None
-            if declared.is_off
-            else expected(
-                np.array(starts),
-                this.now,
-                schedules=declared.schedules,
-                source=declared.source,
-                margin_seconds=wanted.start_margin_seconds,
-                zone=wanted.zone,
-                silence_seconds=silence_seconds,
-                seen_until=this.seen_until,
-                is_running=bool(running),
-                ended_at=_ended_at(window),
-            )
-        )
+    awaited = None
+    if looks_for_missed:
+        awaited = expectation(this, window, wanted, silence_seconds=silence_seconds)
     late = [_late(run, found.runs, this.now, wanted) for run in running]
     return Turn(
         key=key,
@@ -195,6 +179,29 @@ def turn(
         overdue=[one for one, _ in late if one is not None],
         overdue_at={run.process_id: at for run, (_, at) in zip(running, late, strict=True)},
         leftover_before=_leftover(window),
+    )
+
+
+def expectation(
+    this: Moment, window: Window, wanted: Wishes, *, silence_seconds: float
+) -> Expectation | None:
+    """Which start is awaited; None: none is."""
+    running = [one for one in this.running.get(window.key, ()) if one.started_at is not None]
+    starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
+    declared = Told((wanted.schedule,), "cron") if wanted.schedule else this.told(window.key)
+    if declared.is_off or not starts:
+        return None
+    return expected(
+        np.array(starts),
+        this.now,
+        schedules=declared.schedules,
+        source=declared.source,
+        margin_seconds=wanted.start_margin_seconds,
+        zone=wanted.zone,
+        silence_seconds=silence_seconds,
+        seen_until=this.seen_until,
+        is_running=bool(running),
+        ended_at=_ended_at(window),
     )
 
 

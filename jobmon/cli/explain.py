@@ -17,11 +17,13 @@ from rich.text import Text
 from jobmon import settings as configuration
 from jobmon.analysis.checks import Check, Kind, Verdict
 from jobmon.analysis.judge import judge
+from jobmon.analysis.missed import Expectation
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.severity import severity
+from jobmon.analysis.turns import Moment, expectation, moment
 from jobmon.analysis.units import written
-from jobmon.analysis.wishes import wishes
+from jobmon.analysis.wishes import Wishes, wishes
 from jobmon.cli import Exit
 from jobmon.cli.ranges import Scale
 from jobmon.cli.tables import console, table
@@ -30,6 +32,8 @@ from jobmon.history.runs import RunReader, Window
 from jobmon.history.schema import tables
 from jobmon.inert import inert
 from jobmon.settings import Settings
+from jobmon.store import connection
+from jobmon.store.reader import Reader
 
 _MOST_RUNS: Final = 100
 _METRICS: Final = {
@@ -50,6 +54,14 @@ class _Judged(NamedTuple):
 
     run: Run
     verdict: Verdict
+
+
+class _Explained(NamedTuple):
+    """A command, and what is to be said of it."""
+
+    window: Window
+    judged: list[_Judged]
+    awaited: Expectation | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,21 +104,31 @@ def run(args: argparse.Namespace) -> int:
             raise windows
     finally:
         engine.dispose()
-    found = [(one, _judged(one, args.runs, settings)) for one in windows if one.is_drained.any()]
-    if not found:
+    windows = [one for one in windows if one.is_drained.any()]
+    if not windows:
         print(f'No runs found for command "{inert(name)}".', file=sys.stderr)
         return Exit.FAILED
+    with connection.connect(settings) as client:
+        this = moment(Reader(client, settings))
+    found = [_explained(one, args.runs, this, settings) for one in windows]
     if args.format == "json":
-        print(json.dumps({"commands": [_as_json(*one) for one in found]}, indent=2))
+        print(json.dumps({"commands": [_as_json(one) for one in found]}, indent=2))
     else:
-        for window, judged in found:
-            console().print(_shown(window, judged, args.metric, settings))
+        for one in found:
+            console().print(_shown(one, args.metric, settings))
     return Exit.DONE
 
 
-def _judged(window: Window, last: int, settings: Settings) -> list[_Judged]:
-    """The last runs, the newest last."""
+def _explained(window: Window, last: int, this: Moment, settings: Settings) -> _Explained:
     wanted = wishes(settings, window.key.command)
+    mode = settings.analyze_mode
+    silence = mode.missed_execution_threshold_hours * 3600
+    awaited = expectation(this, window, wanted, silence_seconds=silence)
+    return _Explained(window, _judged(window, last, wanted), awaited)
+
+
+def _judged(window: Window, last: int, wanted: Wishes) -> list[_Judged]:
+    """The last runs, the newest last."""
     runs = [Run(*row) for row in window.numbers[window.is_drained].tolist()]
     history = Runs.of(runs)
     first = max(0, len(runs) - last)
@@ -116,15 +138,13 @@ def _judged(window: Window, last: int, settings: Settings) -> list[_Judged]:
     ]
 
 
-def _shown(
-    window: Window, judged: Sequence[_Judged], metric: str, settings: Settings
-) -> RenderableType:
-    key = window.key
-    many = int(window.is_drained.sum())
+def _shown(found: _Explained, metric: str, settings: Settings) -> RenderableType:
+    key = found.window.key
+    many = int(found.window.is_drained.sum())
     title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): {many} runs in "
     title += f"the last {settings.analyze_mode.retention_days} days"
     kinds = _METRICS[metric]
-    drawn = [(one, _check(one.verdict, kinds)) for one in judged]
+    drawn = [(one, _check(one.verdict, kinds)) for one in found.judged]
     scale = Scale.over(
         number
         for _, check in drawn
@@ -143,7 +163,18 @@ def _shown(
             Text("" if check is None else _drawn(scale, check)),
             _word(one.verdict),
         )
-    return Group(made, Text(_LEGEND, style="dim"), Text())
+    return Group(made, Text(_LEGEND, style="dim"), Text(_due(found.awaited)), Text())
+
+
+def _due(awaited: Expectation | None) -> str:
+    if awaited is None:
+        return "No schedule is known, and none can be inferred."
+    due, late = (
+        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        for at in (awaited.due_at, awaited.late_at)
+    )
+    state = "missed" if awaited.is_missed else "missed if it has not started"
+    return f"The next run is due at {due}, {state} by {late} ({awaited.source})."
 
 
 def _check(verdict: Verdict, kinds: Sequence[Kind]) -> Check | None:
@@ -170,16 +201,20 @@ def _word(verdict: Verdict) -> Text:
     return Text(", ".join(words), "red")
 
 
-def _as_json(window: Window, judged: Sequence[_Judged]) -> dict[str, object]:
+def _as_json(found: _Explained) -> dict[str, object]:
+    awaited = found.awaited
     return {
-        **window.key._asdict(),
+        **found.window.key._asdict(),
+        "expected": None
+        if awaited is None
+        else {"due_at": awaited.due_at, "late_at": awaited.late_at, "source": awaited.source},
         "runs": [
             {
                 **{name: _finite(value) for name, value in one.run._asdict().items()},
                 "is_enough": one.verdict.is_enough,
                 "checks": [_check_as_json(check) for check in one.verdict.checks],
             }
-            for one in judged
+            for one in found.judged
         ],
     }
 
