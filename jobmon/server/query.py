@@ -189,6 +189,8 @@ def parse_body(kind: type[Q], body: bytes) -> Q:
         title = name.replace("_", " ")
         if name not in names:
             errors[name[:LONGEST_NAME]] = [f"The {title[:LONGEST_NAME]} field is not known."]
+        elif value == "":
+            errors[name] = [f"The {title} field must have a value."]
         elif isinstance(value, str):
             texts[name] = value
         elif value is not None:
@@ -241,7 +243,7 @@ def body_described(kind: type[Query]) -> Schema:
     declared = _declared(kind)
     members = {
         one.name: {**one.kind.schema, "type": [one.kind.schema["type"], "null"]}
-        | {"minLength": 0, "description": one.description}
+        | {"description": one.description}
         for one in declared
     }
     return {

@@ -53,8 +53,9 @@ ELSEWHERE = {
     *("schedulers", "schedulers:beats", "schedules", "schedules:seen", "workers:lost"),
     *("lease:<name>", "totals:sync", "synced", "dead-letters", "rate:<kind>:<who>"),
     *("retries:pushing:<token>", "retries:claims", "retries:open", "retries:of:<processId>"),
+    *("totals:analysis", "anomalies:events", "anomalies:added"),
 }
-"""Keys of schedulers, and of a server: its verdicts, limits, retries, and what it copied."""
+"""Keys of schedulers, and of a server: verdicts, limits, retries, what it copied and judged."""
 
 
 class Both(NamedTuple):
