@@ -84,7 +84,7 @@ def seconds(engine: sa.Engine, folder: Path) -> float:
 
 def _columns(table: sa.Table) -> list[str]:
     """Those that a sync writes: what the analysis adds to runs is none of its."""
-    others = {"id", "queue_time"} if table.name == "command_metrics" else {"id"}
+    others = {"id", "queue_time", "analyzed_at"} if table.name == "command_metrics" else {"id"}
     return [column.name for column in table.columns if column.name not in others]
 
 

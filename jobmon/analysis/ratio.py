@@ -24,7 +24,6 @@ _FEW_RUNS: Final = 12
 _STRICTER: Final = math.log(1.3)
 """Added to the least effect while the runs are few; alpha is halved where they are even fewer."""
 _VERY_FEW_RUNS: Final = 10
-_SUSTAINED_ALPHA: Final = 1e-5
 _GROWN_ALPHA: Final = 1e-5
 _STEP: Final = 0.6
 """Of a step of what is recorded in steps: what that alone adds to the spread."""
@@ -39,6 +38,8 @@ class Metric:
     down: Kind | None
     alpha: float
     """Chance of one run so far off below which it is an anomaly; one-sided."""
+    lasting_alpha: float
+    """Likewise of a change that lasts."""
     floor: float
     """Least spread of the logarithm: no command repeats more exactly."""
     usual: float
@@ -193,7 +194,7 @@ class _Judgement:
         """What the newest runs show together, if it is significant and counts."""
         series = sign * self._series
         change = sustained.risen(series, side.steady)
-        if change.p_value < _SUSTAINED_ALPHA and change.far >= effect:
+        if change.p_value < self._question.metric.lasting_alpha and change.far >= effect:
             return change, "Student's t of the last runs"
         if self._question.metric.may_leak:
             change = growth.grown(series, effect)

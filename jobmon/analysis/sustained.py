@@ -21,6 +21,8 @@ _WINSOR: Final = 2.5
 """Spreads from the median at which a value is cut off, so that none decides alone."""
 _INFLATED: Final = 1.05
 """What the cutting takes from the spread."""
+_UNSEEN: Final = 1.25
+"""Means may wander more than chance has them, where there are too few runs to see it."""
 _MOST_OF_THEM: Final = 0.75
 _BEYOND: Final = 0.8
 
@@ -50,7 +52,7 @@ def risen(y: Floats, spread: float) -> Change:
         level = _mean(before, wide)
         far = _mean(newest, wide) - level
         chance = _INFLATED * spread * math.sqrt(1 / runs + 1 / len(before))
-        error = max(chance, _wandering(y[: -_RUNS[-1]], runs))
+        error = max(chance, _wandering(y[: -_RUNS[-1]], runs) or _UNSEEN * chance)
         p = len(_RUNS) * float(stdtr(float(len(before) + runs - 2), -far / error))
         if far > 0 and p < best.p_value:
             best = Change(runs, level, far, p)
