@@ -110,7 +110,8 @@ def learn(failed: Floats, jobs: Floats) -> Usual:
     The rate has Jeffreys' prior. How much runs differ beyond chance is Pearson's chi-square by its
     degrees, guarded upwards, as few runs tell little of it.
     """
-    failed, jobs = failed[-_RUNS:], jobs[-_RUNS:]
+    jobs = jobs[-_RUNS:]
+    failed = np.clip(failed[-_RUNS:], 0, jobs)
     rates = failed / jobs
     middle, recent = robust.median(rates), robust.median(rates[-_RECENT_RUNS:])
     deviation = robust.median(np.abs(rates - middle))

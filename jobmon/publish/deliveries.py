@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -213,6 +214,22 @@ class Deliveries:
             done = connection.execute(sa.update(self._table).where(*this).values(values))
         return done.rowcount == 1
 
+    def _heard(
+        self, connection: sa.Connection, anomaly_ids: Sequence[str]
+    ) -> defaultdict[str, set[str]]:
+        """Names of the sinks that events of these anomalies were for, by anomaly."""
+        own, events = self._table, self._events
+        found = (
+            sa.select(events.c.anomaly_id, own.c.sink)
+            .select_from(own.join(events, events.c.event_id == own.c.event_id))
+            .where(events.c.anomaly_id.in_(anomaly_ids))
+            .distinct()
+        )
+        names: defaultdict[str, set[str]] = defaultdict(set)
+        for anomaly_id, sink in connection.execute(found):
+            names[anomaly_id].add(sink)
+        return names
+
     def _sorted(self, connection: sa.Connection, sinks: Sequence[Sink], now: datetime) -> Adopted:
         """What is to be done with new events; those that are held back are left for later."""
         events, anomalies = self._events, self._anomalies
@@ -236,9 +253,11 @@ class Deliveries:
             )
         )
         told = {tuple(row) for row in connection.execute(lately)}
+        rows = [_New(*row[:4], tuple(row[4:])) for row in connection.execute(new)]
+        heard = self._heard(connection, [row.anomaly_id for row in rows])
         held: dict[str, list[_New]] = {}
         adopted = Adopted()
-        for row in [_New(*row[:4], tuple(row[4:])) for row in connection.execute(new)]:
+        for row in rows:
             before = held.pop(row.anomaly_id, [])
             if before and row.state == "resolved":
                 adopted.events += (one.event_id for one in (*before, row))
@@ -247,13 +266,24 @@ class Deliveries:
                 held[row.anomaly_id] = [row]
             else:  # also what becomes worse while it is held back
                 for one in (*before, row):
-                    _take(one, sinks, now, adopted)
+                    _take(one, sinks, heard[row.anomaly_id], now, adopted)
                 if before or row.state == "opened":
                     told.add(row.kind)
         return adopted
 
 
-def _take(row: _New, sinks: Sequence[Sink], now: datetime, adopted: Adopted) -> None:
+def _take(
+    row: _New, sinks: Sequence[Sink], heard: set[str], now: datetime, adopted: Adopted
+) -> None:
+    """Adopt an event.
+
+    Args:
+        row: It.
+        sinks: All of them.
+        heard: Names of those that were told of its anomaly before; told of its end, too.
+        now: This moment.
+        adopted: What is added to.
+    """
     adopted.events.append(row.event_id)
     try:
         event = PerformanceAnomalyDetected.from_json(row.body)
@@ -261,8 +291,7 @@ def _take(row: _New, sinks: Sequence[Sink], now: datetime, adopted: Adopted) -> 
         adopted.unreadable += 1
         _log.error("event %s is not told to anybody: %s", row.event_id, inert(error))
         return
-    adopted.rows += (
-        {"event_id": row.event_id, "sink": sink.name, "next_at": now}
-        for sink in sinks
-        if sink.wants(event)
-    )
+    is_end = event.state == "resolved"
+    names = [one.name for one in sinks if one.wants(event) or (is_end and one.name in heard)]
+    heard.update(names)
+    adopted.rows += ({"event_id": row.event_id, "sink": name, "next_at": now} for name in names)

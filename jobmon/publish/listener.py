@@ -61,7 +61,7 @@ def listen(
     Args:
         group: Name of the group, which remembers where it is; None: no other listener matters.
         since: The id of an entry of the stream, after which to begin, or how long ago, such as
-            ``2h``. None: what comes from now on, in a group from its first listener on.
+            ``2h``. None: what comes from now on. Of a group, the first listener's counts.
         stop: Once set, there are no more; looked at each second.
 
     Raises:

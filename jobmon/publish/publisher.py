@@ -207,9 +207,11 @@ class Publisher:
 
 
 def _sinks(client: redis.Redis, settings: Settings) -> list[Sink]:
-    outbound = Outbound(allow_private=settings.webhooks_allow_private)
-    webhooks = (WebhookSink(one, outbound) for one in settings.webhooks)
-    return [StreamSink(Events(client, settings)), *webhooks]
+    found: list[Sink] = [StreamSink(Events(client, settings))]
+    if settings.webhooks:
+        outbound = Outbound(allow_private=settings.webhooks_allow_private)
+        found += (WebhookSink(one, outbound) for one in settings.webhooks)
+    return found
 
 
 def _hand_over(sink: Sink, due: Due) -> None:

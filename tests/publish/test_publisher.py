@@ -75,6 +75,23 @@ def test_a_sink_gets_what_it_wants_only(box: Outbox) -> None:
     assert box.publish(box.publisher([kept])) == Published()
 
 
+def test_who_was_told_of_an_anomaly_is_told_of_its_end(any_box: Outbox) -> None:
+    strict, kept = Kept("strict"), Kept()
+    strict.least = "high"
+    first, other = event(command_name="a"), event(command_name="b", anomaly_severity="low")
+    any_box.add(first, other)
+    publisher = any_box.publisher([strict, kept])
+    assert any_box.publish(publisher) == Published(delivered=3)
+    ends = [
+        event(anomaly_id=one.anomaly_id, state="resolved", anomaly_severity="low")
+        for one in (first, other)
+    ]
+    any_box.add(*ends)
+    assert any_box.publish(publisher) == Published(delivered=3)
+    assert strict.given == [first, ends[0]]
+    assert kept.given == [first, other, *ends]
+
+
 def test_one_that_fails_is_tried_again_later_and_later(box: Outbox) -> None:
     failing, fine = Kept("failing"), Kept("fine")
     failing.failing = NotDeliveredError("answered 500\x1b[31m")
@@ -328,7 +345,7 @@ def test_handlers_of_this_process_are_a_sink(box: Outbox) -> None:
     first = event()
     last = event(anomaly_id=first.anomaly_id, state="resolved")
     box.add(first, last)
-    assert box.publish().delivered == 3  # nobody here wants to hear of its end
+    assert box.publish().delivered == 4  # nobody here wants to hear of its end
     jobmon.on_anomaly_resolved(lambda one: over.append(one.id))
     other = event(command_name="b")
     box.add(other, event(anomaly_id=other.anomaly_id, state="resolved"))
