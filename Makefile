@@ -12,7 +12,7 @@ COVERAGE_AT_LEAST ?= 80
 # Most tests wait for processes: more at once than there are cores. A file's share its servers.
 AT_ONCE ?= 3
 PARALLEL := -n $(AT_ONCE) --dist loadfile
-COVERED := $(addprefix tests/,cli client history instrument metrics retry server settings store)
+COVERED := $(addprefix tests/,analysis cli client history instrument metrics publish retry server settings store)
 BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__ page,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 RQS := $(patsubst requirements/rq-%.txt,%,$(wildcard requirements/rq-*.txt))
