@@ -25,7 +25,7 @@ from jobmon.server.responses import encoded
 from jobmon.settings import Settings
 from jobmon.store import connection
 from jobmon.store.holding import holding
-from jobmon.store.keys import PUBLISH
+from jobmon.store.keys import LEADER, PUBLISH
 from jobmon.store.lease import Lease
 
 _LONGEST_NAME: Final = 255
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         _say("Another analysis is running.")
         return Exit.TRY_AGAIN
     if not args.no_events:
-        _publish(settings)
+        _publish(settings, has_handlers=bool(args.modules))
     _print(report, settings, args.format)
     if report.unknown or report.errors:
         return Exit.FAILED
@@ -108,11 +108,13 @@ def _judged(settings: Settings, commands: Sequence[str] | None, *, record: bool)
         rounds.close()
 
 
-def _publish(settings: Settings) -> None:
-    """Once, unless a server does."""
+def _publish(settings: Settings, *, has_handlers: bool) -> None:
+    """Once, unless a server does, which may have handlers that are not known here."""
     engine = database.connect(settings)
     try:
         with connection.connect(settings) as client:
+            if not has_handlers and Lease(client, settings, LEADER).holder() is not None:
+                return
             lease = Lease(client, settings, PUBLISH)
             token = lease.acquire()
             if token is not None:
