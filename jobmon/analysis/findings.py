@@ -41,6 +41,7 @@ def numbers(check: Check) -> dict[str, float]:
         "baseline_low": check.baseline.low,
         "baseline_high": check.baseline.high,
         "baseline_runs": float(check.baseline.n),
+        "baseline_since": check.baseline.first_at,
         "ratio": check.ratio,
         "change_percent": change_percent(check) or 0.0,
     }

@@ -206,6 +206,8 @@ class AnomalyRow(NamedTuple):
     escalated_at: datetime | None
     resolved_at: datetime | None
     resolution: str | None
+    baseline_until: datetime | None
+    """Start of the last run of its baseline."""
 
 
 class JobStatistics(NamedTuple):

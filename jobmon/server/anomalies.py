@@ -83,7 +83,7 @@ def _shown(row: AnomalyRow) -> Incident:
         app=row.app,
         environment=row.environment,
         summary=row.summary,
-        baseline=_baseline(numbers),
+        baseline=_baseline(row, numbers),
         ratio=row.ratio,
         p_value=row.p_value,
         test=row.test,
@@ -99,16 +99,16 @@ def _shown(row: AnomalyRow) -> Incident:
     )
 
 
-def _baseline(numbers: Mapping[str, float]) -> Baseline | None:
+def _baseline(row: AnomalyRow, numbers: Mapping[str, float]) -> Baseline | None:
     try:
         return Baseline(
-            centre=numbers["baseline_avg"],
+            centre=row.baseline_avg,
             low=numbers["baseline_low"],
             high=numbers["baseline_high"],
             spread=numbers["baseline_std"],
-            runs=int(numbers["baseline_runs"]),
+            runs=row.baseline_runs,
             first_at=instant(numbers["baseline_since"]),
-            last_at=instant(numbers["baseline_until"]),
+            last_at=instant(row.baseline_until),
         )
     except KeyError:  # a row that no analysis wrote
         return None

@@ -95,6 +95,7 @@ def test_s62_the_answer_has_the_documented_keys_whose_sums_agree(
     history.run("data:same", jobs=100, seconds=50.0, ago=60)
     with served(history, store) as server:
         answer = analyze(server)
+        kept = server.get("anomalies", headers=bearer(READ)).json()["data"]["anomalies"]["data"]
         assert analyze(server, token=READ).status_code == 403
     assert answer.status_code == 200
     data = answer.json()["data"]
@@ -119,6 +120,8 @@ def test_s62_the_answer_has_the_documented_keys_whose_sums_agree(
     assert 0 <= one["p_value"] < 0.01
     assert one["summary"].startswith("data:slow took 2.5 min; ")
     assert found["data:fast"]["anomaly_severity"] == "low"
+    (incident,) = (entry for entry in kept if entry["id"] == one["id"])
+    assert incident["baseline"] == one["baseline"]
 
 
 @pytest.mark.parametrize(

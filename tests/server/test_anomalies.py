@@ -46,12 +46,12 @@ def test_anomalies_are_listed_newest_first_and_filtered(
         "baseline_std": 0.03,
         "baseline_runs": 20,
         "baseline_since": 1754006400,
-        "baseline_until": 1754179200,
     }
     known = {
         "details": {"ratio": 1.848, **numbers, "note": "text", "flag": True},
         "change_percent": 84.8,
         "baseline_runs": 20,
+        "baseline_until": datetime(2025, 8, 3, tzinfo=UTC),
         "ratio": 1.848,
         "worst_ratio": 1.9,
         "p_value": 1e-9,
