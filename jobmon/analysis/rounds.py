@@ -9,7 +9,7 @@ from jobmon.analysis.analyzer import Analyzer
 from jobmon.history import database
 from jobmon.store import connection
 from jobmon.store.analyses import Analyses
-from jobmon.store.holding import holding
+from jobmon.store.holding import taken
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.lease import Lease
 
@@ -65,21 +65,17 @@ class Rounds:
         """
         if not record:
             return self._analyzer.analyze(0, commands=commands, record=False, deadline=deadline)
-        token = self._lease.acquire()
-        if token is None:
-            return None
-        with holding(self._lease, token):
-            return self._all(token, commands, deadline)
+        with taken(self._lease) as token:
+            return None if token is None else self._all(token, commands, deadline)
 
     def scheduled(self, interval_seconds: float) -> Report | None:
         """Judge what is new or due; everything, if nobody has for so long, or nobody here yet.
 
         Returns, raises: as `all`.
         """
-        token = self._lease.acquire()
-        if token is None:
-            return None
-        with holding(self._lease, token):
+        with taken(self._lease) as token:
+            if token is None:
+                return None
             if self._knows_all and not self._analyses.due(interval_seconds):
                 return self._analyzer.analyze_new(token)
             return self._all(token, None, None)

@@ -24,7 +24,7 @@ from jobmon.server.analysis import answer
 from jobmon.server.responses import encoded
 from jobmon.settings import Settings
 from jobmon.store import connection
-from jobmon.store.holding import holding
+from jobmon.store.holding import taken
 from jobmon.store.keys import LEADER, PUBLISH
 from jobmon.store.lease import Lease
 
@@ -115,10 +115,8 @@ def _publish(settings: Settings, *, has_handlers: bool) -> None:
         with connection.connect(settings) as client:
             if not has_handlers and Lease(client, settings, LEADER).holder() is not None:
                 return
-            lease = Lease(client, settings, PUBLISH)
-            token = lease.acquire()
-            if token is not None:
-                with holding(lease, token):
+            with taken(Lease(client, settings, PUBLISH)) as token:
+                if token is not None:
                     Publisher(engine, client, settings).publish(token)
     finally:
         engine.dispose()

@@ -25,6 +25,7 @@ from jobmon.analysis.turns import Moment, expectation, moment
 from jobmon.analysis.units import written
 from jobmon.analysis.wishes import Wishes, wishes
 from jobmon.cli import Exit
+from jobmon.cli.numbers import whole
 from jobmon.cli.ranges import Scale
 from jobmon.cli.tables import console, table
 from jobmon.history import database, migrate
@@ -74,15 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the number that is drawn (default: time, per job)",
     )
     parser.add_argument(
-        "--runs", type=_many, default=20, metavar="N", help="of the last N runs, at most 100: 20"
+        "--runs",
+        type=whole(_MOST_RUNS),
+        default=20,
+        metavar="N",
+        help="of the last N runs, at most 100: 20",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
-
-
-def _many(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST_RUNS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 to {_MOST_RUNS}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jobmon import settings as configuration
 from jobmon.cli import Exit
+from jobmon.cli.numbers import whole
 from jobmon.cli.retry import process_id
 from jobmon.cli.tables import ago, cell, console, table
 from jobmon.history import database, migrate
@@ -37,14 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", type=process_id, metavar="UUID", help="those of one command run")
     parser.add_argument("--command", metavar="NAME", help="those of one command's runs")
-    parser.add_argument("--limit", type=_limit, default=50, metavar="N", help="most rows: 50")
+    parser.add_argument("--limit", type=whole(_MOST), default=50, metavar="N", help="most rows: 50")
     parser.add_argument("--format", choices=("text", "json"), default="text")
-
-
-def _limit(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 to {_MOST}")
 
 
 def run(args: argparse.Namespace) -> int:

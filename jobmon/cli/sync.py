@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobmon import settings as configuration
 from jobmon.cli import Exit
+from jobmon.cli.numbers import whole
 from jobmon.cli.stopping import Stopped, stopped_by_signals
 from jobmon.errors import Unavailable
 from jobmon.history import database, migrate
@@ -29,7 +30,7 @@ from jobmon.history.sync import Sync, count
 from jobmon.history.write import History
 from jobmon.settings import Settings
 from jobmon.store import connection
-from jobmon.store.holding import holding
+from jobmon.store.holding import holding, taken
 from jobmon.store.identity import Identity
 from jobmon.store.keys import LEADER, SYNC
 from jobmon.store.lease import Lease
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size",
-        type=_batch_size,
+        type=whole(_LARGEST_BATCH),
         metavar="N",
         help="runs and jobs in one transaction, 1 to 10000 (default: setting sync.batch_size)",
     )
@@ -63,14 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "when sync.cleanup_enabled is false",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
-
-
-def _batch_size(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= _LARGEST_BATCH:
-        return int(text)
-    raise argparse.ArgumentTypeError(
-        f"{text!r}: expected a whole number from 1 to {_LARGEST_BATCH}"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -151,11 +144,9 @@ def _copy(
 
 def _copy_failures(client: redis.Redis, settings: Settings, committer: Committer) -> Copied:
     """Only where no server runs, which copies them all the time."""
-    lease = Lease(client, settings, LEADER)
-    token = lease.acquire()
-    if token is None:
-        return Copied()
-    with holding(lease, token):
+    with taken(Lease(client, settings, LEADER)) as token:
+        if token is None:
+            return Copied()
         return Failures(client, committer, settings).copy(token)
 
 

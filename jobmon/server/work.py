@@ -30,7 +30,7 @@ from jobmon.server.reaper import Reaping
 from jobmon.server.seldom import Seldom
 from jobmon.settings.explain import value_of
 from jobmon.store import connection
-from jobmon.store.holding import holding
+from jobmon.store.holding import taken
 from jobmon.store.identity import Identity
 from jobmon.store.keys import LEADER, PUBLISH, SYNC
 from jobmon.store.lease import Lease
@@ -117,7 +117,7 @@ class Work:
             settings,
             self._stop,
         )
-        self._turns = rounds
+        self._rounds = rounds
         self._publisher = Publisher(self._engine, self._client, settings, self._stop)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
         self._retention = Retention(self._engine, own, settings, self._stop)
@@ -234,30 +234,24 @@ class Work:
 
     def _analyze(self, _token: int) -> None:
         if self._migration.done:
-            report = self._turns.scheduled(self._analysis_interval_seconds)
+            report = self._rounds.scheduled(self._analysis_interval_seconds)
             if report is not None and (report.events or report.errors):
                 _tell_of_anomalies(report)
 
     def _publish(self, _token: int) -> None:
         if not self._migration.done:
             return
-        lease = Lease(self._client, self._settings, PUBLISH)
-        token = lease.acquire()
-        if token is not None:
-            with holding(lease, token):
+        with taken(Lease(self._client, self._settings, PUBLISH)) as token:
+            if token is not None:
                 self._publisher.publish(token)
 
     def _copy(self, _token: int) -> None:
         """One pass if it is due, unless somebody else's goes on, such as ``jobmon sync``."""
         if not (self._migration.done and self._passes.due(self._interval_seconds)):
             return
-        lease = Lease(self._client, self._settings, SYNC)
-        token = lease.acquire()
-        if token is None:
-            return
-        with holding(lease, token):
+        with taken(Lease(self._client, self._settings, SYNC)) as token:
             # Another one may have begun and ended since it was asked.
-            if self._passes.due(self._interval_seconds):
+            if token is not None and self._passes.due(self._interval_seconds):
                 _tell_of(self._sync.run(token))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobmon.store.clock import now_us
+from jobmon.store.clock import has_passed, now_us
 from jobmon.store.keys import Keys
 from jobmon.store.totals import number
 
@@ -32,9 +32,7 @@ class Analyses:
         began = self._redis.hget(self._key, _BEGAN)
         if began is None:
             return True
-        passed = now_us(self._redis) / 1e6 - number(began) / 1e3
-        # A clock that was set back makes nobody wait for it.
-        return passed >= interval_seconds or passed < 0
+        return has_passed(interval_seconds, now_us(self._redis) / 1e6, number(began) / 1e3)
 
     def begin(self) -> None:
         """One begins.

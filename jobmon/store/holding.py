@@ -43,3 +43,18 @@ def holding(lease: Lease, token: int) -> Generator[None]:
         renewing.join()
         with suppress(redis.RedisError):
             lease.release(token)
+
+
+@contextmanager
+def taken(lease: Lease) -> Generator[int | None]:
+    """Take a lease and keep it inside the block: its token; None while somebody else has it.
+
+    Raises:
+        redis.RedisError: The store cannot be asked.
+    """
+    token = lease.acquire()
+    if token is None:
+        yield None
+        return
+    with holding(lease, token):
+        yield token

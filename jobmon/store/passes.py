@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobmon.store import script
+from jobmon.store.clock import has_passed
 from jobmon.store.keys import LEADER, SCHEMA_VERSION, SYNC, Keys
 from jobmon.store.totals import number
 
@@ -43,9 +44,7 @@ class Passes:
         (seconds, micros), (began, ended) = pipeline.execute()
         if began is None or ended is None:
             return True
-        passed = seconds + micros / 1_000_000 - number(began) / 1000
-        # A clock that was set back makes nobody wait for it.
-        return passed >= interval_seconds or passed < 0
+        return has_passed(interval_seconds, seconds + micros / 1_000_000, number(began) / 1000)
 
     def begin(self, token: int) -> bool:
         """One begins; False: no lease has the token.
