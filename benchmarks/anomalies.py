@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,8 @@ SEEDS: Final = (1, 2, 3)
 
 _NAMES: Final = {kind: kind.value for kind in Kind} | {Kind.FAILURE_RATE_SPIKE: "failure_rate"}
 _UNASKED: Final = Kind.FAILURE_RATE_DROP
+_CERTAIN: Final = frozenset((Kind.MISSED_EXECUTION, Kind.OVERDUE_RUN))
+"""Found by the clock, not by a test."""
 
 Given = Mapping[str, Any]
 Said = list[dict[str, Any]]
@@ -110,7 +113,22 @@ def detect(history: Sequence[Given], latest: Given, now: float) -> Said:
 
 def detect_many(cases: Sequence[Case]) -> list[Said]:
     """Those of many commands, false discoveries controlled."""
-    return [_said(found) for found in discoveries.control([checks(*case) for case in cases])]
+    return [_said(found) for found in control([checks(*case) for case in cases])]
+
+
+def control(found: Sequence[Sequence[Check]]) -> list[tuple[Check, ...]]:
+    """Leave as anomalies what is news among all tests, as an evaluation does."""
+    tests = [check for one in found for check in one if check.kind not in _CERTAIN]
+    highest = discoveries.limit(check.p_value for check in tests)
+    return [
+        tuple(
+            check
+            if not check.is_anomaly or check.kind in _CERTAIN or check.p_value <= highest
+            else replace(check, is_anomaly=False)
+            for check in one
+        )
+        for one in found
+    ]
 
 
 def checks(

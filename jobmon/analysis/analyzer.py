@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
-from jobmon.analysis.judge import ENOUGH_RUNS
 from jobmon.analysis.report import Insufficient, Report
+from jobmon.analysis.runs import ENOUGH_RUNS
 from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.settling import Settling
 from jobmon.analysis.turns import Moment, Turn, moment, turn
@@ -193,15 +193,13 @@ class Analyzer:
         queue_times = self._reader.queue_times(
             one.process_id for window in windows for one in window.unjudged
         )
-        mode = self._settings.analyze_mode
         for window in windows:
             key = window.key
             try:
                 made = turn(
                     *(this, window, queue_times, incidents.get(key, ())),
                     wishes(self._settings, key.command),
-                    looks_for_missed=mode.schedule_analysis_enabled,
-                    silence_seconds=mode.missed_execution_threshold_hours * 3600,
+                    looks_for_missed=self._settings.analyze_mode.schedule_analysis_enabled,
                 )
             except Exception as error:
                 _fail(report, key.command, _NOT_JUDGED, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import stdtr, stdtrit
 
 from jobmon.analysis import robust
 from jobmon.analysis.runs import Floats

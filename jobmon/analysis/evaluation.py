@@ -90,7 +90,7 @@ def evaluate(
             kinds.setdefault(check.kind, check.baseline.last_at)
     answers: list[Answer] = []
     for at, verdict in verdicts:
-        run = _run(runs, at)
+        run = runs.run(at)
         kept = tuple(one for one in verdict.checks if one.kind in kinds)
         before = {kinds[one.kind] for one in kept if not one.is_anomaly}
         answers.append(
@@ -123,12 +123,8 @@ def _until(incident: Incident) -> float | None:
     return None if until is None else until.timestamp()
 
 
-def _run(runs: Runs, at: int) -> Run:
-    return Run(*(float(getattr(runs, name)[at]) for name in Run._fields))
-
-
 def _verdict(runs: Runs, at: int, thresholds: Thresholds, zone: tzinfo) -> Verdict:
-    return judge(runs.first(at), _run(runs, at), thresholds, zone)
+    return judge(runs.first(at), runs.run(at), thresholds, zone)
 
 
 def _like_before(

@@ -6,7 +6,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import betaln  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import betaln
 
 from jobmon.analysis import robust
 from jobmon.analysis.checks import MOST_RATIO, Baseline, Check, Kind

@@ -19,7 +19,8 @@ from jobmon.history.runs import CommandKey, RunValues
 
 _NAMES: Final = uuid.UUID("6a6f626d-6f6e-4e00-8000-616e6f6d616c")
 """Under which ids are made: the same of the same, whoever makes them, however often."""
-_LATEST: Final = 2.0**33
+_MOST: Final = 2.0**33 * 1e9
+"""Numbers beyond, and infinite ones, are this much: databases and JSON take no infinity."""
 
 
 def anomaly_id(process_id: str | None, kind: Kind) -> str:
@@ -45,7 +46,7 @@ def numbers(check: Check) -> dict[str, float]:
         "ratio": check.ratio,
         "change_percent": change_percent(check) or 0.0,
     }
-    return {name: max(-_LATEST * 1e9, min(value, _LATEST * 1e9)) for name, value in found.items()}
+    return {name: max(-_MOST, min(value, _MOST)) for name, value in found.items()}
 
 
 def change_percent(check: Check) -> float | None:

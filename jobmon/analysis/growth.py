@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import ndtr
 
 from jobmon.analysis import robust
 from jobmon.analysis.change import NONE, Change

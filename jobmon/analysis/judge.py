@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from jobmon.analysis import failures, ratio
 from jobmon.analysis.checks import Check, Kind, Verdict
 from jobmon.analysis.ratio import Metric, Question
-from jobmon.analysis.runs import Floats, Run, Runs
+from jobmon.analysis.runs import ENOUGH_RUNS, Floats, Run, Runs
 from jobmon.analysis.thresholds import Thresholds
 
-ENOUGH_RUNS: Final = 5
 MOST_RUNS: Final = 300
 
 _TIME: Final = Metric(

@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import stdtr
 
 from jobmon.analysis.checks import Baseline, Check, Kind
 from jobmon.analysis.runs import Floats, Runs

@@ -11,15 +11,14 @@ from datetime import tzinfo
 from typing import Final
 
 import numpy as np
-from scipy.special import pdtr, pdtrc  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import pdtr, pdtrc
 
 from jobmon.analysis import errors, growth, modes, robust, season, size, sustained
 from jobmon.analysis.change import NONE, Change
 from jobmon.analysis.checks import MOST_RATIO, Baseline, Check, Kind
 from jobmon.analysis.errors import Side
-from jobmon.analysis.runs import Floats, Run, Runs
+from jobmon.analysis.runs import ENOUGH_RUNS, Floats, Run, Runs
 
-ENOUGH_RUNS: Final = 5
 _FEW_RUNS: Final = 12
 _STRICTER: Final = math.log(1.3)
 """Added to the least effect while the runs are few; alpha is halved where they are even fewer."""

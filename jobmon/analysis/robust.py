@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import median_filter  # pyright: ignore[reportMissingTypeStubs]
+from scipy.ndimage import median_filter
 
 from jobmon.analysis.runs import Floats
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+
+ENOUGH_RUNS: Final = 5
+"""That a baseline rests on at least."""
 
 
 class Run(NamedTuple):
@@ -51,6 +54,10 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.started_at)
+
+    def run(self, at: int) -> Run:
+        """That at an index."""
+        return Run(*(float(getattr(self, name)[at]) for name in Run._fields))
 
     def first(self, many: int) -> Runs:
         """The oldest so many."""

@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import stdtr
 
 from jobmon.analysis import robust
 from jobmon.analysis.change import NONE, Change

@@ -44,6 +44,10 @@ class Moment(NamedTuple):
     schedulers: Schedules
     """They alone."""
 
+    def open_runs(self, key: CommandKey) -> list[CommandRun]:
+        """Those of a command whose start is known."""
+        return [one for one in self.running.get(key, ()) if one.started_at is not None]
+
     def told(self, key: CommandKey, *, was_scheduled: bool = False) -> Told:
         """What they tell of a command."""
         own = self.schedules.get((key.app, key.command), self.schedulers)
@@ -142,7 +146,6 @@ def turn(
     wanted: Wishes,
     *,
     looks_for_missed: bool,
-    silence_seconds: float,
 ) -> Turn:
     """Judge one command.
 
@@ -153,16 +156,13 @@ def turn(
         incidents: That go on, or may come back.
         wanted: Of it.
         looks_for_missed: Whether a start may be missing.
-        silence_seconds: Setting ``missed_execution_threshold_hours``, in seconds.
     """
     key = window.key
-    running = [one for one in this.running.get(key, ()) if one.started_at is not None]
+    running = this.open_runs(key)
     found = evaluate(window, queue_times, incidents, wanted.thresholds, wanted.zone or UTC)
-    starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
+    starts = _starts(window, running)
     names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
-    awaited = None
-    if looks_for_missed:
-        awaited = expectation(this, window, wanted, silence_seconds=silence_seconds)
+    awaited = expectation(this, window, wanted) if looks_for_missed else None
     late = [_late(run, found.runs, this.now, wanted) for run in running]
     return Turn(
         key=key,
@@ -182,12 +182,10 @@ def turn(
     )
 
 
-def expectation(
-    this: Moment, window: Window, wanted: Wishes, *, silence_seconds: float
-) -> Expectation | None:
+def expectation(this: Moment, window: Window, wanted: Wishes) -> Expectation | None:
     """Which start is awaited; None: none is."""
-    running = [one for one in this.running.get(window.key, ()) if one.started_at is not None]
-    starts = [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
+    running = this.open_runs(window.key)
+    starts = _starts(window, running)
     declared = Told((wanted.schedule,), "cron") if wanted.schedule else this.told(window.key)
     if declared.is_off or not starts:
         return None
@@ -198,11 +196,15 @@ def expectation(
         source=declared.source,
         margin_seconds=wanted.start_margin_seconds,
         zone=wanted.zone,
-        silence_seconds=silence_seconds,
+        silence_seconds=wanted.silence_seconds,
         seen_until=this.seen_until,
         is_running=bool(running),
         ended_at=_ended_at(window),
     )
+
+
+def _starts(window: Window, running: Sequence[CommandRun]) -> list[float]:
+    return [*window.numbers[:, 0], *(one.started_at or 0.0 for one in running)]
 
 
 def _ended_at(window: Window) -> float | None:

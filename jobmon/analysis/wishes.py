@@ -24,6 +24,8 @@ class Wishes(NamedTuple):
     """Of its hours and weekdays, if it is known."""
     schedule: Schedule | None
     """Declared here, whatever a scheduler tells."""
+    silence_seconds: float
+    """After which a command that runs regularly is missed, where no schedule is known."""
     start_margin_seconds: float | None
     maximum_run_time_seconds: float | None
 
@@ -37,6 +39,7 @@ def wishes(settings: Settings, command: str) -> Wishes:
         owner=own.owner,
         zone=None if own.timezone is None else zone_of(own.timezone),
         schedule=declared(own),
+        silence_seconds=settings.analyze_mode.missed_execution_threshold_hours * 3600,
         start_margin_seconds=own.start_margin_seconds,
         maximum_run_time_seconds=own.maximum_run_time_seconds,
     )

@@ -120,10 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explained(window: Window, last: int, this: Moment, settings: Settings) -> _Explained:
     wanted = wishes(settings, window.key.command)
-    mode = settings.analyze_mode
-    silence = mode.missed_execution_threshold_hours * 3600
-    awaited = expectation(this, window, wanted, silence_seconds=silence)
-    return _Explained(window, _judged(window, last, wanted), awaited)
+    return _Explained(window, _judged(window, last, wanted), expectation(this, window, wanted))
 
 
 def _judged(window: Window, last: int, wanted: Wishes) -> list[_Judged]:

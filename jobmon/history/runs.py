@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_RUNS: Final = 300
 """Of one command that are read: the newest."""
 COMMANDS: Final = 100
-"""Read before the connection is given back."""
+"""Whose runs are in memory at a time."""
 _ASKED: Final = 500
 _UNKNOWN: Final = float("nan")
 
@@ -133,7 +133,9 @@ class RunReader:
         statement = sa.select(own.name).distinct().order_by(own.name)
         statement = statement.where(own.kind == RUNS.kind, own.period == DAY)
         statement = statement.where(own.name != EVERYTHING, own.begins_at >= since)
-        return list(self._all(statement, 0))
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            return list(connection.execute(statement).scalars())
 
     def unjudged(self) -> list[CommandKey]:
         """Commands of which a run has drained that was not judged since.
@@ -153,8 +155,8 @@ class RunReader:
         commands: Iterable[str],
         since: datetime,
         known: Mapping[str, Iterable[CommandKey]] | None = None,
-    ) -> Iterator[tuple[str, list[Window] | DBAPIError]]:
-        """The runs of these commands, of at most `COMMANDS` of them in memory at a time.
+    ) -> list[tuple[str, list[Window] | DBAPIError]]:
+        """The runs of these commands, all in memory: of at most `COMMANDS`.
 
         Several applications, or environments, may have a command of the same name. One of which
         all runs are older than `MOST_RUNS` of the others is found if it is ``known``.
@@ -170,14 +172,12 @@ class RunReader:
         Raises:
             DatabaseUnavailable: It cannot be asked.
         """
-        for names in chunks(list(commands), COMMANDS):
-            found: list[tuple[str, list[Window] | DBAPIError]] = []
-            with database.answering(self._engine), self._engine.connect() as connection:
-                database.only_read(connection)
-                for name in names:
-                    keys = (known or {}).get(name, ())
-                    found.append((name, self._windows(connection, name, since, keys)))
-            yield from found
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            return [
+                (name, self._windows(connection, name, since, (known or {}).get(name, ())))
+                for name in commands
+            ]
 
     def values(self, ids: Iterable[int]) -> dict[int, RunValues]:
         """Runs by the numbers of their rows; those that are gone are left out.
@@ -234,11 +234,6 @@ class RunReader:
             if database.is_away(error):
                 raise
             return error
-
-    def _all(self, statement: sa.Select[Any], column: int) -> list[Any]:
-        with database.answering(self._engine), self._engine.connect() as connection:
-            database.only_read(connection)
-            return [row[column] for row in connection.execute(statement)]
 
 
 def note(connection: sa.Connection, tables: Tables, judged: Sequence[Judged], at: datetime) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -106,8 +105,8 @@ def _anomaly(found: Found) -> Anomaly:
             high=usual.high,
             spread=usual.spread,
             runs=usual.n,
-            first_at=_moment(usual.first_at),
-            last_at=_moment(usual.last_at),
+            first_at=timestamp(usual.first_at),
+            last_at=timestamp(usual.last_at),
         ),
         ratio=found.ratio,
         p_value=found.p_value,
@@ -130,7 +129,3 @@ def _missed(found: Missed) -> MissedExecution:
         missed_in_a_row=found.missed_in_a_row,
         summary=found.summary,
     )
-
-
-def _moment(seconds: float) -> str:
-    return timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks.anomalies import control
 from jobmon.analysis import discoveries, robust
 from jobmon.analysis.checks import Check, Kind
-from jobmon.analysis.judge import ENOUGH_RUNS, judge
-from jobmon.analysis.runs import Run, Runs
+from jobmon.analysis.judge import judge
+from jobmon.analysis.runs import ENOUGH_RUNS, Run, Runs
 from jobmon.analysis.thresholds import Thresholds
 
 MONDAY = 1736121600.0
@@ -242,9 +243,7 @@ def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
 def test_controlled_checks_stay_in_their_places() -> None:
     *before, latest = history(61)
     slow = latest._replace(work_seconds=latest.work_seconds * 5)
-    found = discoveries.control(
-        [judge(Runs.of(before), one, Thresholds()).checks for one in (latest, slow)]
-    )
+    found = control([judge(Runs.of(before), one, Thresholds()).checks for one in (latest, slow)])
     told: list[set[Kind]] = [{one.kind for one in some if one.is_anomaly} for some in found]
     assert told == [set(), {Kind.PERFORMANCE_DEGRADATION}]
     assert all(isinstance(one, Check) for some in found for one in some)
