@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from jobmon.model import Outcome
 from tests.conftest import RedisServer
+from tests.prometheus import Prometheus, binary
 from tests.serving import METRICS, TOKENS, Recorded, Served, until
 
 pytestmark = pytest.mark.live
 
 SHIPPED = Path(__file__).parents[2] / "exporters/prometheus/prometheus.yml"
 LISTEN = "127.0.0.1:8765"
-
-
-def binary(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on PATH")
-    return found
-
-
-class Prometheus:
-    """One Prometheus and its query API."""
-
-    def __init__(self, folder: Path, config: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        path = folder / "prometheus.yml"
-        path.write_text(config)
-        with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(binary("prometheus"), f"--config.file={path}"),
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self._port}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-    def value(self, query: str) -> float | None:
-        """The only sample of an instant query, None while there is none."""
-        try:
-            answer = httpx.get(
-                f"http://127.0.0.1:{self._port}/api/v1/query",
-                params={"query": query},
-                trust_env=False,
-            )
-        except httpx.TransportError:
-            return None
-        if answer.status_code != 200:
-            return None
-        result: list[Any] = answer.json()["data"]["result"]
-        assert len(result) < 2, result
-        return float(result[0]["value"][1]) if result else None
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
 
 
 @contextmanager
