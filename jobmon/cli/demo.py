@@ -75,6 +75,7 @@ class _Demo:
             "JOB_MONITOR_REDIS_URL": url,
             "JOB_MONITOR_DATABASE_URL": history,
             "JOB_MONITOR_ENVIRONMENT": "demo",
+            "JOB_MONITOR_CELERY_BROKER_URL": url,
             "JOBMON_DEMO_BROKER_URL": url,
             "JOBMON_DEMO_DIR": str(processes.folder),
         }

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from jobmon.metrics import commands, jobs, process, recorder, schedules, sync, workers
+from jobmon.metrics import commands, jobs, process, queues, recorder, schedules, sync, workers
 from jobmon.metrics.family import Family
 from jobmon.metrics.process import Activity
 from jobmon.store.reader import Reader
@@ -19,6 +19,7 @@ GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
     "Jobs": jobs.FAMILIES,
     "Commands": commands.FAMILIES,
     "Schedules": schedules.FAMILIES,
+    "Queues": queues.FAMILIES,
     "Workers": workers.FAMILIES,
     "History": sync.FAMILIES,
     "jobmon itself": recorder.FAMILIES,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
+from jobmon.settings import PerCommand
 from jobmon.store.schedules import SchedulerState
 from jobmon.store.state import Totals
 
@@ -25,11 +26,34 @@ def _highest(value_of: Callable[[SchedulerState], float]) -> Callable[[Totals], 
     return read
 
 
+def _entries(totals: Totals) -> Iterator[Sample]:
+    found: dict[tuple[str, ...], float] = {}
+    for one in totals.schedules.schedulers:
+        if one.entries is not None:
+            labels = (one.engine, one.kind, one.name, one.hostname)
+            found[labels] = max(float(one.entries), found.get(labels, 0.0))
+    yield from found.items()
+
+
 def _info(totals: Totals) -> Iterator[Sample]:
-    for labels in {
-        (one.name, one.engine, one.kind, one.schedule): None for one in totals.schedules.entries
-    }:
-        yield labels, 1.0
+    configured = totals.configured
+    unset = PerCommand()
+    entries = totals.schedules.entries
+    told = {(one.name, one.engine, one.kind, one.schedule): None for one in entries}
+    scheduled = {one.name for one in entries}
+    rest = {(name, "", "", own.schedule or ""): None for name, own in configured.items()}
+    for name, *how in (*told, *(labels for labels in rest if labels[0] not in scheduled)):
+        yield (name, *how, configured.get(name, unset).owner or ""), 1.0
+
+
+def _next_due(totals: Totals) -> Iterator[Sample]:
+    names = {one.id: one.name for one in totals.schedules.schedulers}
+    found: dict[tuple[str, ...], float] = {}
+    for one in totals.schedules.entries:
+        if one.next_due_at is not None and one.state != "disabled":
+            labels = (one.engine, one.kind, names.get(one.scheduler_id, ""), one.name)
+            found[labels] = min(one.next_due_at, found.get(labels, one.next_due_at))
+    yield from found.items()
 
 
 def _next_expected(totals: Totals) -> Iterator[Sample]:
@@ -57,10 +81,25 @@ FAMILIES: Final = (
         _highest(lambda one: one.last_seen_at),
     ),
     Family(
+        "jobmon_scheduler_entries",
+        "gauge",
+        "How many entries the scheduler's schedule has.",
+        _SCHEDULER,
+        _entries,
+    ),
+    Family(
+        "jobmon_schedule_entry_next_due_timestamp_seconds",
+        "gauge",
+        "When the scheduler has to send the entry next; in the past, it is late or down.",
+        ("engine", "kind", "scheduler", "command"),
+        _next_due,
+    ),
+    Family(
         "jobmon_command_info",
         "gauge",
-        "1 for each entry of a schedule: what sends the command, and when.",
-        ("command", "engine", "kind", "schedule"),
+        "1 for each entry of a schedule: what sends the command, when, and whom to tell (`owner` "
+        "in `analyze_mode.commands`); and for each command that has settings there, but no entry.",
+        ("command", "engine", "kind", "schedule", "owner"),
         _info,
     ),
     Family(

@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
-from jobmon.store.series import OTHER
 from jobmon.store.state import Totals
 from jobmon.store.workers import WorkerState
 
-MOST_QUEUES: Final = 500
-"""Queues that have series of their own here; the others share one."""
 _ENGINES: Final = ("celery", "rq")
 _WORKER: Final = ("engine", "worker")
 
@@ -39,7 +36,8 @@ def _add(one: float, other: float) -> float:
     return one + other
 
 
-def _is_up(one: WorkerState) -> bool:
+def is_up(one: WorkerState) -> bool:
+    """Whether it was not taken for lost."""
     return one.state != "down"
 
 
@@ -49,20 +47,6 @@ def _info(totals: Totals) -> Iterator[Sample]:
         for one in totals.workers
     }:
         yield labels, 1.0
-
-
-def _of_queues(value_of: Callable[[WorkerState], float]) -> Callable[[Totals], Iterable[Sample]]:
-    def read(totals: Totals) -> Iterator[Sample]:
-        found: dict[tuple[str, str], float] = {}
-        for one in filter(_is_up, totals.workers):
-            for queue in dict.fromkeys(one.queues):
-                labels = one.engine, queue
-                if labels not in found and len(found) >= MOST_QUEUES:
-                    labels = one.engine, OTHER
-                found[labels] = found.get(labels, 0.0) + value_of(one)
-        yield from found.items()
-
-    return read
 
 
 def _lost(totals: Totals) -> Iterator[Sample]:
@@ -78,7 +62,7 @@ FAMILIES: Final = (
         "gauge",
         "1 for a worker that lives, 0 for 10 minutes after it was taken for lost.",
         _WORKER,
-        _of_each(lambda one: float(_is_up(one)), max),
+        _of_each(lambda one: float(is_up(one)), max),
     ),
     Family(
         "jobmon_worker_last_heartbeat_timestamp_seconds",
@@ -92,14 +76,14 @@ FAMILIES: Final = (
         "gauge",
         "How many jobs the worker can run at a time.",
         _WORKER,
-        _of_each(lambda one: float(one.slots), _add, is_shown=_is_up),
+        _of_each(lambda one: float(one.slots), _add, is_shown=is_up),
     ),
     Family(
         "jobmon_worker_slots_busy",
         "gauge",
         "How many jobs the worker runs.",
         _WORKER,
-        _of_each(lambda one: float(one.busy), _add, is_shown=_is_up),
+        _of_each(lambda one: float(one.busy), _add, is_shown=is_up),
     ),
     Family(
         "jobmon_worker_resident_memory_bytes",
@@ -109,7 +93,7 @@ FAMILIES: Final = (
         _of_each(
             lambda one: float(one.resident_memory_bytes),
             _add,
-            is_shown=lambda one: _is_up(one) and one.resident_memory_bytes > 0,
+            is_shown=lambda one: is_up(one) and one.resident_memory_bytes > 0,
         ),
     ),
     Family(
@@ -125,19 +109,5 @@ FAMILIES: Final = (
         "Workers that fell silent and were taken for lost.",
         ("engine",),
         _lost,
-    ),
-    Family(
-        "jobmon_queue_workers",
-        "gauge",
-        "Workers that serve the queue.",
-        ("engine", "queue"),
-        _of_queues(lambda _: 1.0),
-    ),
-    Family(
-        "jobmon_queue_slots",
-        "gauge",
-        "How many jobs the queue's workers can run at a time, of this queue or of another.",
-        ("engine", "queue"),
-        _of_queues(lambda one: float(one.slots)),
     ),
 )

@@ -16,10 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.instrument.context import HEADER, JobContext
+from jobmon.queues import connection
+from jobmon.queues.connection import CeleryLists
 from jobmon.retry.errors import PerhapsPushedError, QueueUnavailable
 
 if TYPE_CHECKING:
     from jobmon.retry.message import CeleryMessage
+    from jobmon.settings.schema import Celery
 
 _SECONDS: Final = 5.0
 """Longest wait to connect, and for each answer."""
@@ -30,11 +33,6 @@ _PERSISTENT: Final = 2
 _MOST_LOOKED_AT: Final = 50_000
 """Messages of one queue, and as many that workers hold."""
 _TOGETHER: Final = 500
-_TLS: Final[dict[str, dict[str, Any]]] = {
-    "amqps": {"server_hostname": None},  # the URL's, which is not compared unless asked for
-    "rediss": {"ssl_cert_reqs": "required"},
-}
-"""Where the URL has no options of its own: kombu would verify less."""
 _NOT_ENCODED: Final = (struct.error, TypeError, ValueError, OverflowError)
 """What a header raises that the protocol has no type for, before anything is sent."""
 
@@ -44,8 +42,8 @@ _log: Final = logging.getLogger("jobmon.retry")
 class CeleryQueue:
     """One connection, made when it is needed. Of one thread."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, settings: Celery) -> None:
+        self._settings = settings
         self._connection: Any = None
         self._channel: Any = None
         self._known: set[str] = set()
@@ -117,11 +115,11 @@ class CeleryQueue:
 
     def close(self) -> None:
         """End the connection."""
-        connection, self._connection, self._channel = self._connection, None, None
+        opened, self._connection, self._channel = self._connection, None, None
         self._known.clear()
-        if connection is not None:
+        if opened is not None:
             try:
-                connection.release()
+                opened.release()
             except Exception as error:
                 _log.debug("the broker's connection did not end well: %s", type(error).__name__)
 
@@ -133,7 +131,7 @@ class CeleryQueue:
         """Exchange and routing key that lead to the message's queue, which is there now."""
         if self._connection is None:
             self._connect()
-        connection: Any = self._connection
+        opened: Any = self._connection
         if self._is_redis:
             self._channel.client.ping()
             return "", message.queue
@@ -141,31 +139,18 @@ class CeleryQueue:
             return "", message.queue
         try:
             self._channel.queue_declare(queue=message.queue, passive=True)
-        except connection.channel_errors:
+        except opened.channel_errors:
             # The queue's name is not always known to who published: a topic's key is taken for it.
             if not message.exchange:
                 raise
-            self._channel = connection.channel()
+            self._channel = opened.channel()
             self._channel.exchange_declare(exchange=message.exchange, type="direct", passive=True)
             return message.exchange, message.routing_key
         self._known.add(message.queue)
         return "", message.queue
 
     def _connect(self) -> None:
-        kombu: Any = import_module("kombu")
-        scheme = self._url.partition(":")[0]
-        waits: dict[str, Any] = (
-            {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS}
-            if "amqp" in scheme
-            else {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
-        )
-        self._connection = kombu.Connection(
-            self._url,
-            connect_timeout=_SECONDS,
-            transport_options=waits,
-            ssl=_TLS.get(scheme, False),
-        )
-        self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        self._connection = connection.broker(self._settings, _SECONDS)
         self._channel = self._connection.channel()
 
     def _give_up(self, error: Exception) -> None:
@@ -179,21 +164,20 @@ class CeleryQueue:
         return True if True in looked else None if None in looked else False
 
     def _waits(self, queue: str, own: JobContext) -> bool | None:
-        channel = self._channel
+        lists = CeleryLists(self._channel)
         whole = True
-        for step in channel.priority_steps:
-            name = f"{queue}{channel.sep}{step}" if step else queue
-            length = channel.client.llen(name)
+        for name in lists.of(queue):
+            length = lists.client.llen(name)
             whole = whole and length <= _MOST_LOOKED_AT
             for start in range(0, min(length, _MOST_LOOKED_AT), _TOGETHER):
-                some = channel.client.lrange(name, start, start + _TOGETHER - 1)
+                some = lists.client.lrange(name, start, start + _TOGETHER - 1)
                 if any(_is_attempt(raw, own) for raw in some):
                     return True
         return False if whole else None
 
     def _is_held(self, own: JobContext) -> bool | None:
-        channel = self._channel
-        held = channel.client.hscan_iter(channel.unacked_key, count=_TOGETHER)
+        lists = CeleryLists(self._channel)
+        held = lists.client.hscan_iter(lists.held, count=_TOGETHER)
         for seen, (_, raw) in enumerate(held):
             if _is_attempt(raw, own):
                 return True

@@ -115,8 +115,8 @@ class Pusher:
         self._pushes = Pushes(store, settings)
         self._unsynced = Unsynced(store, settings)
         self._writer = Writer(store, settings)
-        broker = settings.celery.broker_url
-        self._celery = CeleryQueue(broker) if broker is not None else None
+        celery = settings.celery
+        self._celery = CeleryQueue(celery) if celery.broker_url is not None else None
         self._rq = RqQueue(settings.rq.redis_url, store)
 
     def __enter__(self) -> Self:

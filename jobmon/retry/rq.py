@@ -11,6 +11,7 @@ from typing import Any, Final
 import redis
 
 from jobmon.instrument.context import HEADER, JobContext
+from jobmon.queues import connection
 from jobmon.retry.errors import (
     NotConfiguredError,
     NotFailedError,
@@ -136,23 +137,12 @@ class RqQueue:
         client = self._clients.get(message.database)
         try:
             if client is None:
-                client = self._clients[message.database] = self._client(message.database)
+                client = connection.rq(self._url, self._store, _SECONDS, message.database)
+                self._clients[message.database] = client
             client.ping()
         except redis.RedisError as error:
             raise self._away(given, error) from error
         return client
-
-    def _client(self, database: int) -> Any:
-        make: Any = redis.Redis
-        if self._url is not None:
-            waits = {"socket_timeout": _SECONDS, "db": database}
-            if not self._url.startswith("unix:"):
-                waits["socket_connect_timeout"] = _SECONDS
-            return make.from_url(self._url, **waits)  # a database that it names wins
-        pool = self._store.connection_pool
-        options: dict[str, Any] = {**pool.connection_kwargs, "db": database}
-        pools: Any = redis.ConnectionPool
-        return make.from_pool(pools(connection_class=pool.connection_class, **options))
 
     def _away(self, given: str, error: redis.RedisError) -> QueueUnavailable:
         _log.warning("RQ's Redis: %s", type(error).__name__)  # its text may hold an address

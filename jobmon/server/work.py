@@ -24,8 +24,10 @@ from jobmon.history.schema import tables
 from jobmon.history.sync import Sync
 from jobmon.history.write import History
 from jobmon.publish.publisher import Publisher
+from jobmon.queues.broker import brokers
 from jobmon.retry.retrier import Retrier
 from jobmon.server.leader import Leader
+from jobmon.server.polling import Polling
 from jobmon.server.reaper import Reaping
 from jobmon.server.seldom import Seldom
 from jobmon.settings.explain import value_of
@@ -35,6 +37,7 @@ from jobmon.store.identity import Identity
 from jobmon.store.keys import LEADER, PUBLISH, SYNC
 from jobmon.store.lease import Lease
 from jobmon.store.passes import Passes
+from jobmon.store.queues import QueueDepths
 from jobmon.store.unsynced import Unsynced
 
 if TYPE_CHECKING:
@@ -120,6 +123,10 @@ class Work:
         self._rounds = rounds
         self._publisher = Publisher(self._engine, self._client, settings, self._stop)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
+        depths = QueueDepths(self._client, settings)
+        self._pollings = [
+            Polling(broker, depths, self._stop) for broker in brokers(settings, self._client)
+        ]
         self._retention = Retention(self._engine, own, settings, self._stop)
         self._interval_seconds = settings.sync.interval_minutes * 60
         self._analysis_interval_seconds = settings.analyze_mode.analysis_interval_minutes * 60
@@ -152,6 +159,8 @@ class Work:
         for thread in begun:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._leader.stop()
+        for polling in self._pollings:
+            polling.close()
         if any(thread.is_alive() for thread in begun):
             # It goes down with the process: a transaction that is not committed is none.
             _log.warning("the database or the store does not answer: work is broken off")
@@ -169,6 +178,16 @@ class Work:
             _Task("retries", self._retry, _RETRIES_EVERY_SECONDS, "failed jobs are not run again"),
             _Task("publish", self._publish, _PUBLISH_EVERY_SECONDS, "nobody is told of anomalies"),
         ]
+        if settings.queues_poll_seconds:
+            found += [
+                _Task(
+                    f"queues-{polling.engine}",
+                    polling.once,
+                    settings.queues_poll_seconds,
+                    "the depth of queues is not known",
+                )
+                for polling in self._pollings
+            ]
         if settings.sync.enabled:
             # More than twice in the life of what has completed.
             seconds = min(_EXTEND_EVERY_SECONDS, settings.completed_ttl / 4)

@@ -289,6 +289,30 @@ def broker_url() -> Rule[str]:
     )
 
 
+def management_url() -> Rule[str]:
+    """Address of RabbitMQ's management API. The message never repeats it: it holds a password."""
+
+    def check(value: str) -> str:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError
+        if not parts.hostname:
+            raise ValueError("it names no host")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("its port is not a number from 0 to 65535") from None
+        if not parts.username:
+            raise ValueError("it names no user")
+        if parts.query or parts.fragment:
+            raise ValueError("it must hold no query or fragment")
+        return value.rstrip("/")
+
+    return text(2048, allowed="an address such as https://user:password@host:15671", check=check)
+
+
 _DATABASES: Final = {
     "sqlite": "pysqlite",
     "postgresql": "psycopg",

@@ -82,6 +82,11 @@ class Commands(Mapping[str, PerCommand]):
         return repr(self._table)
 
     @property
+    def names(self) -> frozenset[str]:
+        """Those that are no patterns."""
+        return frozenset(self._table) - {one.text for one in self.patterns}
+
+    @property
     def patterns(self) -> tuple[_Pattern, ...]:
         """Its names, ready to be matched."""
         if self._patterns is None:

@@ -315,19 +315,42 @@ class Failed(Section):
 
 @_frozen
 class Celery(Section):
-    """Celery, as the server reaches it to run failed jobs again."""
+    """Celery, as the server reaches it to read its queues and to run failed jobs again."""
 
     broker_url: str | None = _key(
         None,
         parse.broker_url(),
-        "Address of the broker. Without it, failed jobs of Celery are not run again.",
+        "Address of the broker. Without it, the depth of Celery's queues is not read, and its "
+        "failed jobs are not run again.",
         secret=True,
+    )
+    management_url: str | None = _key(
+        None,
+        parse.management_url(),
+        "Address of RabbitMQ's management API, such as http://user:password@mq:15672, which tells "
+        "of queues what AMQP does not: how many jobs workers hold.",
+        secret=True,
+    )
+    global_keyprefix: str = _key(
+        "",
+        parse.text(255, shortest=0),
+        "As in Celery's `broker_transport_options`, on Redis.",
+    )
+    sep: str = _key(
+        "",
+        parse.text(16, shortest=0),
+        "As in Celery's `broker_transport_options`, on Redis. Empty: kombu's own.",
+    )
+    priority_steps: tuple[int, ...] = _key(
+        (),
+        parse.many(parse.whole(0, 9), 10),
+        "As in Celery's `broker_transport_options`, on Redis. Empty: kombu's own.",
     )
 
 
 @_frozen
 class Rq(Section):
-    """RQ, as the server reaches it to run failed jobs again."""
+    """RQ, as the server reaches it to read its queues and to run failed jobs again."""
 
     redis_url: str | None = _key(
         None,
@@ -626,7 +649,13 @@ class Settings(Section):
     queues: tuple[str, ...] = _key(
         (),
         parse.many(parse.text(255), 1000),
-        "Queues that `stats` always shows, also while they are empty.",
+        "Queues that `stats` and `/metrics` always show, also while they are empty.",
+    )
+    queues_poll_seconds: float = _key(
+        15.0,
+        parse.number(0, 3600, "s"),
+        "How often the server that leads reads from the brokers how many jobs their queues hold. "
+        "0: never.",
     )
     listen: Listen = _key(Listen("127.0.0.1", 8765), parse.listen(), "Where the server listens.")
     public_url: str | None = _key(

@@ -346,6 +346,23 @@ TABLE: Final = (
         "beat of a scheduler's process",
     ),
     Key(
+        "queues:depth:<engine>",
+        "string",
+        "JSON: of each queue its name, its jobs by state, and since when the oldest can start; at "
+        "most 201",
+        "",
+        "three times `queues_poll_seconds`",
+        "the server that leads, which asks the brokers",
+    ),
+    Key(
+        "queues:polled:<engine>",
+        "string",
+        "when the broker was last read well, Unix ms",
+        "",
+        "a week",
+        "the server that leads, which asks the brokers",
+    ),
+    Key(
         "runs:beats",
         "sorted set",
         "id of a run in `commands:running` whose process beats for it",
@@ -406,7 +423,7 @@ TABLE: Final = (
         "hash",
         "`transitions`, `dropped:<reason>`, `overflow:<label>`, `expired_unsynced`, "
         "`expired_failures`, `dead_letters`, `lag_ms`, "
-        "`workers_lost:<engine>`",
+        "`workers_lost:<engine>`, `queue_errors:<engine>`",
         "",
         "none",
         "every call",
@@ -539,6 +556,14 @@ class Keys:
     def lease(self, name: str) -> str:
         """Who holds a lease."""
         return f"{self.prefix}lease:{name}"
+
+    def queue_depth(self, engine: str) -> str:
+        """How many jobs the queues of an engine hold."""
+        return f"{self.prefix}queues:depth:{engine}"
+
+    def queue_polled(self, engine: str) -> str:
+        """When its broker was last read well."""
+        return f"{self.prefix}queues:polled:{engine}"
 
     def rate(self, kind: str, who: str) -> str:
         """How much a client may ask of the servers."""

@@ -10,13 +10,15 @@ import heapq
 import json
 import math
 from collections import Counter
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from jobmon.store import late, records, schedules, sync_state, whereabouts, workers
+from jobmon.settings import PerCommand, for_command
+from jobmon.store import late, queues, records, schedules, sync_state, whereabouts, workers
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
-from jobmon.store.series import SEPARATOR
+from jobmon.store.series import OTHER, SEPARATOR
 from jobmon.store.state import (
     CommandRun,
     FailedJob,
@@ -60,6 +62,8 @@ class Reader:
         self._keys = Keys(settings.redis.prefix)
         self._failed_ttl = settings.failed_ttl
         self._late = settings.late
+        self._named = settings.analyze_mode.commands.names
+        self._settings_of = lru_cache(4096)(partial(for_command, settings))
         self.skipped = 0
         """Entries that could not be understood so far."""
 
@@ -238,6 +242,7 @@ class Reader:
         jobs, job_totals, commands, command_totals, recorder, running, *used, open_runs = results
         counters = _counters(recorder)
         lag = counters.get("lag_ms")
+        told = self.schedules()
         return Totals(
             jobs=job_series(jobs, job_totals, self._sizes(jobs.values())),
             commands=command_series(commands, command_totals, running, self._open_jobs(open_runs)),
@@ -252,10 +257,13 @@ class Reader:
             },
             sync=sync_state.understood(sync, counters),
             lag=None if lag is None else lag / 1000,
-            schedules=self.schedules(),
+            schedules=told,
             workers=self.workers(),
             workers_lost=_family(counters, "workers_lost"),
             late=late.queues(self._redis, keys, self._late),
+            queues=queues.read(self._redis, keys),
+            queue_errors=_family(counters, "queue_errors"),
+            configured=self._configured({text(name) for name in commands} - {OTHER}, told),
         )
 
     def sync_state(self) -> SyncState:
@@ -288,6 +296,11 @@ class Reader:
         schema, version = self._redis.hmget(self._keys.meta, "schema", "clock")
         written = number(schema)
         return Meta(written, number(version), written <= SCHEMA_VERSION)
+
+    def _configured(self, commands: set[str], told: Schedules) -> dict[str, PerCommand]:
+        names = commands | self._named | {one.name for one in told.entries}
+        found = ((name, self._settings_of(name)) for name in sorted(names))
+        return {name: own for name, own in found if own != PerCommand()}
 
     def _open_jobs(self, open_runs: list[bytes]) -> dict[str, int]:
         pipeline = self._redis.pipeline(transaction=False)

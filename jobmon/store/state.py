@@ -11,7 +11,9 @@ from jobmon.store.workers import WorkerState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobmon.settings import PerCommand
     from jobmon.store.late import LateQueue
+    from jobmon.store.queues import Queues
     from jobmon.store.sync_state import SyncState
 
 
@@ -190,6 +192,11 @@ class Totals:
     """By engine."""
     late: tuple[LateQueue, ...]
     """Of every queue that has series."""
+    queues: Queues
+    queue_errors: Mapping[str, int]
+    """By engine, how often its broker could not be read."""
+    configured: Mapping[str, PerCommand]
+    """What the settings say of commands that are known, if they say anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from jobmon.metrics.catalogue import store_registry
 from jobmon.store import schedules
+from jobmon.store.reader import Reader
 from tests.conftest import RedisServer
 from tests.live.celery_fixtures import ROOT, Run, environment, wait_for
 from tests.live.scheduler_fixtures import BEAT_APP, Known, beat, beat_worker
@@ -156,6 +160,41 @@ def test_a_killed_beat_is_down_and_its_schedule_stays_to_be_seen(
             successor.stop()
             wait_for(lambda: not known.client.zcard("jobmon:schedulers:beats") - 1, "a clean end")
         assert known.entry("rare").state == "down"
+
+
+def test_its_series_tell_of_a_beat_that_is_frozen_and_of_one_that_was_killed(
+    store: RedisServer, known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "SILENT_SECONDS", 2.0)
+    registry = store_registry(Reader(known.client, known.settings), "shop")
+
+    def is_up(value: float) -> bool:
+        """Whether there is one scheduler, and its series has this value."""
+        series = [
+            sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "jobmon_scheduler_up"
+        ]
+        return series == [value]
+
+    with beat(store, tmp_path, {"rare": ("work", "nightly", [])}) as process:
+        wait_for(lambda: is_up(1), "up")
+        process.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: is_up(0), "frozen")
+        process.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: is_up(1), "up again")
+        process.stop(signal.SIGKILL)
+        wait_for(lambda: is_up(0), "killed")
+    labels = {"app": "shop", "engine": "celery", "kind": "beat"}
+    own = labels | {"hostname": socket.gethostname(), "scheduler": known.scheduler().name}
+    assert registry.get_sample_value("jobmon_scheduler_entries", own) == 1
+    due = registry.get_sample_value(
+        "jobmon_schedule_entry_next_due_timestamp_seconds",
+        labels | {"scheduler": own["scheduler"], "command": "rare"},
+    )
+    assert due is not None
+    assert due > time.time()
 
 
 def test_an_entry_taken_out_of_the_schedule_vanishes(

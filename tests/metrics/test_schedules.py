@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobmon.model import Beat
+from jobmon.settings import load
 from jobmon.store import connection
 from jobmon.store.beats import Beats
 from tests.metrics.conftest import Sampled
@@ -42,7 +43,56 @@ def test_an_entry_tells_what_sends_its_command_and_when_next(
         tell(recorded, "schedule", f"{owner}\x1freport", **said)
     tell(recorded, "schedule", "s\x1foff", name="off", next_due_at=1.0, enabled=False)
     labels = {"command": "report", "engine": "celery", "kind": "beat", "schedule": "0 4 * * *"}
-    assert sampled("jobmon_command_info", **labels) == 1
+    assert sampled("jobmon_command_info", **labels, owner="") == 1
     expected = "jobmon_command_next_expected_timestamp_seconds"
     assert sampled(expected, command="report") == 2000.5  # that of the scheduler that is up
     assert sampled(expected, command="off") is None
+    due = "jobmon_schedule_entry_next_due_timestamp_seconds"
+    own = {"engine": "celery", "kind": "beat", "scheduler": "shop"}
+    assert sampled(due, **own, command="report") == 2000.5
+    assert sampled(due, **own, command="off") is None
+
+
+def test_a_scheduler_tells_how_many_entries_it_has(recorded: Recorded, sampled: Sampled) -> None:
+    tell(recorded, "scheduler", "s", name="shop", hostname="web-1", entries=0)
+    assert sampled("jobmon_scheduler_entries", **SCHEDULER) == 0
+    tell(recorded, "scheduler", "twin", name="shop", hostname="web-1", entries=3)
+    assert sampled("jobmon_scheduler_entries", **SCHEDULER) == 3
+    # RQ's scheduler of delayed jobs has none.
+    tell(recorded, "scheduler", "q", name="q", hostname="web-1", engine="rq", kind="scheduled")
+    labels = {"engine": "rq", "kind": "scheduled", "scheduler": "q", "hostname": "web-1"}
+    assert sampled("jobmon_scheduler_up", **labels) == 1
+    assert sampled("jobmon_scheduler_entries", **labels) is None
+
+
+def test_a_command_tells_whom_to_tell_whether_a_scheduler_sends_it_or_not(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    recorded.settings = load(
+        {
+            "redis.url": recorded.settings.redis.url,
+            "analyze_mode.commands": {
+                "report*": {"owner": "finance"},
+                "report:muted": {"mute": True, "schedule": "@daily"},
+                "never:ran": {"owner": "ops"},
+                "unseen:*": {"owner": "nobody"},
+            },
+        },
+        environ={},
+    )
+    for command in ("report", "report:muted", "report:hand", "plain"):
+        recorded.run(command)
+    tell(recorded, "scheduler", "s", name="shop", hostname="web-1")
+    for name in ("report", "plain"):
+        tell(recorded, "schedule", f"s\x1f{name}", name=name, schedule="0 4 * * *")
+    sent = {"engine": "celery", "kind": "beat", "schedule": "0 4 * * *"}
+    by_hand = {"engine": "", "kind": "", "schedule": ""}
+    info = "jobmon_command_info"
+    assert sampled(info, command="report", owner="finance", **sent) == 1
+    assert sampled(info, command="report", owner="finance", **by_hand) is None
+    assert sampled(info, command="plain", owner="", **sent) == 1
+    assert sampled(info, command="report:hand", owner="finance", **by_hand) == 1
+    assert sampled(info, command="never:ran", owner="ops", **by_hand) == 1
+    daily = {**by_hand, "schedule": "@daily"}
+    assert sampled(info, command="report:muted", owner="", **daily) == 1
+    assert sampled(info, command="unseen:*", owner="nobody", **by_hand) is None

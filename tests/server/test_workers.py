@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobmon.metrics import workers as families
+from jobmon.metrics import queues as families
 from jobmon.model import Beat
 from jobmon.store import connection
 from jobmon.store.beats import Beats

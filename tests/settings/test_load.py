@@ -168,6 +168,7 @@ SECRET_VALUES = {
     "redis.url": f"redis://user:{SECRET}@cache:6379/1?password={SECRET}",
     "redis.password": SECRET,
     "database.url": f"postgresql://user:{SECRET}@db/shop?password={SECRET}",
+    "celery.management_url": f"http://user:{SECRET}@mq:15672",
     "celery.broker_url": f"amqp://user:{SECRET}@mq/jobs",
     "rq.redis_url": f"redis://user:{SECRET}@rq:6379/1",
     "auth.tokens": f"grafana:read:sha256:{'ab' * 32}",

@@ -56,6 +56,7 @@ GOOD: dict[str, tuple[str, object]] = {
         ("auth:basic", "auth:shop.asgi:Login", "shop.asgi:Audit"),
     ),
     "queues": ('["high", "a,b"]', ("high", "a,b")),
+    "queues_poll_seconds": ("0", 0.0),
     "listen": ("[::1]:9000", Listen("::1", 9000)),
     "public_url": ("https://jobs.example/base/", "https://jobs.example/base"),
     "trusted_proxies": (
@@ -101,6 +102,10 @@ GOOD: dict[str, tuple[str, object]] = {
     "arguments.record": ("all", "all"),
     "failed.store_message": ("no", False),
     "celery.broker_url": ("amqps://u:p@h/v;redis://h:6380/1",) * 2,
+    "celery.management_url": ("https://u:p@mq:15671/rabbit/", "https://u:p@mq:15671/rabbit"),
+    "celery.global_keyprefix": ("shop:", "shop:"),
+    "celery.sep": (":", ":"),
+    "celery.priority_steps": ("0, 5,9", (0, 5, 9)),
     "rq.redis_url": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     "redact.keys": ("pin, iban", ("pin", "iban")),
     "redact.max_bytes": ("64", 64),
@@ -216,6 +221,20 @@ BAD: list[tuple[str, object]] = [
     ("arguments.record", "ALL"),
     ("failed.store_message", "all"),
     *(("celery.broker_url", value) for value in ("h:5672", "sqs://", "amqp://", "redis://h:x")),
+    *(
+        ("celery.management_url", value)
+        for value in (
+            "mq:15672",
+            "amqp://u@mq",
+            "http://",
+            "http://h",
+            "http://u@h:x",
+            "http://u@h/?a",
+        )
+    ),
+    ("celery.priority_steps", "10"),
+    ("celery.sep", "\x06\x16"),
+    ("queues_poll_seconds", "3601"),
     ("rq.redis_url", "http://h"),
     ("redact.max_bytes", 63),
     ("otel.job_spans", "both"),

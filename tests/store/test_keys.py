@@ -82,6 +82,8 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
     of_servers |= {
         "anomalies:added",
         "anomalies:events",
+        "queues:depth:<engine>",
+        "queues:polled:<engine>",
         "rate:<kind>:<who>",
         "retries:pushing:<token>",
         "retries:claims",
@@ -106,7 +108,7 @@ def test_the_prefix_is_before_every_key() -> None:
     names = [value for value in vars(keys).values() if value != "x/"]
     names += [own.jobs, own.attempts, own.unsynced, own.manual, own.metrics("c"), keys.job("j")]
     names += [keys.newest_run("c"), keys.message("j"), keys.pending(1), keys.processing(1)]
-    names += [keys.rate("api", "ann")]
+    names += [keys.rate("api", "ann"), keys.queue_depth("rq"), keys.queue_polled("rq")]
     assert all(name.startswith("x/") for name in names)
 
 
