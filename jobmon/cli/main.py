@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "events": _Command("jobmon.cli.events", "show anomalies as they are found, call handlers"),
     "schedules": _Command("jobmon.cli.schedules", "show schedulers, and what they send when"),
     "workers": _Command("jobmon.cli.workers", "show workers, and what they run"),
+    "dashboards": _Command("jobmon.cli.dashboards", "write out dashboards for Grafana"),
     "token": _Command("jobmon.cli.token", "make a token or a password for the API"),
     "doctor": _Command("jobmon.cli.doctor", "show every setting, its source, and check Redis"),
     "init": _Command("jobmon.cli.init", "write a commented jobmon.toml"),
