@@ -31,14 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write them."""
-    for source in sorted((folder("grafana") / "dashboards").glob("*.json")):
+    shipped = folder("grafana")
+    for source in sorted((shipped / "dashboards").glob("*.json")):
         text = source.read_text(encoding="utf-8")
         if args.datasource is not None:
             text = _starting_with(text, args.datasource)
         target: Path = args.folder / source.name
         print("wrote" if put(target, text) else "unchanged", target)
     print(
-        "Import them in Grafana, or have it provision the folder.",
+        f"Import them in Grafana, or have it read the folder: see {shipped / 'provisioning'}.",
         file=sys.stderr,
     )
     return Exit.DONE
