@@ -12,7 +12,7 @@ COVERAGE_AT_LEAST ?= 80
 # Most tests wait for processes: more at once than there are cores. A file's share its servers.
 AT_ONCE ?= 3
 PARALLEL := -n $(AT_ONCE) --dist loadfile
-COVERED := $(addprefix tests/,analysis cli client history instrument metrics publish retry server settings store)
+COVERED := $(addprefix tests/,analysis cli client history instrument metrics publish queues retry server settings store)
 BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__ page,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 RQS := $(patsubst requirements/rq-%.txt,%,$(wildcard requirements/rq-*.txt))
@@ -67,8 +67,8 @@ soak: $(DEV)/.ready ## run the long tests with their full counts, then the bench
 	@JOBMON_SOAK=1 $(PYTEST) -m soak --timeout=7200 $(ARGS)
 	@$(MAKE) bench ARGS=
 
-docs: $(DEV)/.ready ## write the pages that are made from code
-	@$(PY) -m docs.build
+docs: $(DEV)/.ready ## write the pages and dashboards that are made from code
+	@$(PY) -m docs.build && $(PY) -m grafana.build
 
 lock: ## choose newer versions of everything we install (needs uv)
 	@sh scripts/lock.sh
