@@ -109,10 +109,10 @@ def normal(
     )
     if known.state == "resolved" or counted.recovering < rules.successes_to_resolve:
         return Step(counted)
-    return end(counted, "recovered" if is_as_before else "accepted", now, rules)
+    return end(counted, "recovered" if is_as_before else "accepted", now)
 
 
-def end(known: Incident, resolution: Resolution, now: datetime, rules: Rules) -> Step:
+def end(known: Incident, resolution: Resolution, now: datetime) -> Step:
     """It is over."""
     if known.state == "pending":
         return Step(None)
@@ -125,8 +125,8 @@ def end(known: Incident, resolution: Resolution, now: datetime, rules: Rules) ->
         resolution=resolution,
         recovering=REOPENS_WITHIN if final else 0,
     )
-    is_told = known.notified_ratio is not None and not rules.is_muted
-    return Step(over, "resolved" if is_told else None)
+    # Who was told that it began is told that it is over, also of what was muted meanwhile.
+    return Step(over, None if known.notified_ratio is None else "resolved")
 
 
 def is_past(known: Incident, started_at: datetime | None) -> bool:

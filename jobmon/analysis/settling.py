@@ -95,7 +95,7 @@ class Settling:
         known = self._known(OPPOSITE.get(kind))
         if known is None or known.state == "resolved" or is_past(known, begun.last_started_at):
             return
-        step = end(known, "superseded", self._now, self._rules)
+        step = end(known, "superseded", self._now)
         self._take(known, step, values.process_id, values)
 
     def _is_news(self, check: Check) -> bool:
@@ -117,7 +117,7 @@ class Settling:
         ]
         for one in known:
             if process_id not in (None, one.process_id):
-                step = end(one, "started", self._now, self._rules)
+                step = end(one, "started", self._now)
                 self._take(one, step, process_id, None)
         awaited, check = turn.expectation, missed(turn.expectation)
         if awaited is None or check is None or row is None or not check.is_anomaly:
@@ -154,7 +154,7 @@ class Settling:
         }
         for process_id, incident in known.items():
             if process_id not in self._running:
-                step = end(incident, "ended", self._now, self._rules)
+                step = end(incident, "ended", self._now)
                 self._take(incident, step, process_id, None)
         for late in turn.overdue:
             summary = sentence(turn.key.command, late.check)

@@ -158,7 +158,7 @@ def test_a_late_run_neither_ends_an_incident_nor_brings_it_back() -> None:
         normal(known, "run 2", NOW + timedelta(hours=2), NOW, USUAL, is_as_before=True),
     ):
         assert step == Step(known)
-    over = end(known, "recovered", NOW, USUAL).incident
+    over = end(known, "recovered", NOW).incident
     assert over is not None
     assert alarm(over, seen(1), USUAL) == Step(over)
     assert alarm(over, seen(6), USUAL).turn == OPENED
@@ -178,7 +178,7 @@ def test_one_that_was_muted_is_told_of_as_soon_as_it_is_not() -> None:
     assert muted is not None
     assert (muted.state, muted.notified_at) == ("open", None)
     assert alarm(muted, seen(2), USUAL).turn == OPENED
-    assert end(muted, "recovered", NOW, USUAL).turn is None
+    assert end(muted, "recovered", NOW).turn is None
 
 
 def test_starts_that_are_missing_are_told_of_once_and_once_more_when_it_seems_to_have_stopped() -> (
@@ -198,7 +198,7 @@ def test_starts_that_are_missing_are_told_of_once_and_once_more_when_it_seems_to
 
 def test_what_ended_by_a_start_or_an_end_does_not_come_back() -> None:
     for resolution in ("started", "ended", "superseded"):
-        step = end(after(seen(1)), resolution, NOW, USUAL)
+        step = end(after(seen(1)), resolution, NOW)
         assert step.turn == RESOLVED
         assert step.incident is not None
         assert step.incident.recovering >= REOPENS_WITHIN
