@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
+from jobmon.analysis.learning import Learning
 from jobmon.analysis.report import Insufficient, Report
 from jobmon.analysis.runs import ENOUGH_RUNS
 from jobmon.analysis.schedules import refuse_unreadable
@@ -73,6 +74,7 @@ class Analyzer:
         fence = Fence(own, ANALYSIS, Identity(client, settings))
         self._incidents = Incidents(engine, own, fence)
         self._store = Reader(client, settings)
+        self._learning = Learning(client, settings)
         self._settings = settings
         self._due_at: dict[CommandKey, float] = {}
         """When a start of a command may be missing."""
@@ -107,7 +109,10 @@ class Analyzer:
         if names is None:
             ran = self._reader.commands(self._since(this))
             names = sorted({*ran, *(key.command for key in new)})
-        return self._evaluate(this, token, names, new, None, record=record, deadline=deadline)
+        report = self._evaluate(this, token, names, new, None, record=record, deadline=deadline)
+        if commands is None and record:
+            self._learning.forget(self._since(this).timestamp())
+        return report
 
     def analyze_new(self, token: int, *, deadline: float | None = None) -> Report:
         """Judge the commands that have new runs, a run that takes long, or a start that is due.
@@ -149,6 +154,8 @@ class Analyzer:
         began = time.monotonic()
         report = Report(this.at)
         turns: list[Turn] = []
+        if names or only is None:
+            self._learning.begin()
         for some in chunks(names, COMMANDS):
             if deadline is not None and time.monotonic() > deadline:
                 report.errors.append(_LATE)
@@ -161,6 +168,7 @@ class Analyzer:
             settled = self._settle(this, some, highest, report)
             if record:
                 self._write(this, token, settled, report)
+                self._learning.take(settled, this.now)
         if record:
             self._pass_over(this, token, turns, new)
         if report.missed:
@@ -200,6 +208,7 @@ class Analyzer:
                     *(this, window, queue_times, incidents.get(key, ())),
                     wishes(self._settings, key.command),
                     looks_for_missed=self._settings.analyze_mode.schedule_analysis_enabled,
+                    learns=self._learning.is_wanted(key, has_new=bool(window.unjudged)),
                 )
             except Exception as error:
                 _fail(report, key.command, _NOT_JUDGED, error)

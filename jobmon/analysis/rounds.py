@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from jobmon.analysis.analyzer import Analyzer
+from jobmon.analysis.showing import Showing
 from jobmon.history import database
+from jobmon.history.fence import Fence
+from jobmon.history.incidents import Incidents
+from jobmon.history.schema import tables
 from jobmon.store import connection
 from jobmon.store.analyses import Analyses
 from jobmon.store.holding import taken
+from jobmon.store.identity import Identity
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.lease import Lease
 
@@ -32,6 +37,10 @@ class Rounds:
         self._client = connection.connect(settings)
         self._engine = database.connect(settings, statement_seconds=_STATEMENT_SECONDS)
         self._analyzer = Analyzer(self._engine, self._client, settings)
+        own = tables(settings.database.table_prefix)
+        fence = Fence(own, ANALYSIS, Identity(self._client, settings))
+        incidents = Incidents(self._engine, own, fence)
+        self._showing = Showing(incidents, self._client, settings)
         self._lease = Lease(self._client, settings, ANALYSIS)
         self._analyses = Analyses(self._client, settings)
         self._knows_all = False
@@ -77,14 +86,23 @@ class Rounds:
             if token is None:
                 return None
             if self._knows_all and not self._analyses.due(interval_seconds):
-                return self._analyzer.analyze_new(token)
+                return self._shown(lambda: self._analyzer.analyze_new(token))
             return self._all(token, None, None)
 
     def _all(self, token: int, commands: Sequence[str] | None, deadline: float | None) -> Report:
         if commands is not None:
-            return self._analyzer.analyze(token, commands=commands, deadline=deadline)
+            return self._shown(
+                lambda: self._analyzer.analyze(token, commands=commands, deadline=deadline)
+            )
         self._analyses.begin()
-        report = self._analyzer.analyze(token, deadline=deadline)
+        report = self._shown(lambda: self._analyzer.analyze(token, deadline=deadline))
         # It is known by now what is due when.
         self._knows_all = True
+        return report
+
+    def _shown(self, analysis: Callable[[], Report]) -> Report:
+        """Make one, and show what is open after it."""
+        self._showing.count()
+        report = analysis()
+        self._showing.update(report.timestamp)
         return report

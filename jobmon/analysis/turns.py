@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from jobmon.analysis.bounds import Lesson, learn
 from jobmon.analysis.checks import Check, Kind
 from jobmon.analysis.evaluation import Answer, evaluate
 from jobmon.analysis.missed import Expectation, expected
@@ -90,6 +91,8 @@ class Turn:
     """When each run that has not ended takes too long, by its id."""
     leftover_before: float | None
     """Runs that started before are new, but too old to be judged; None: there are none."""
+    lesson: Lesson | None
+    """What its runs teach; None: nobody asked, or there are none."""
 
     @property
     def rows(self) -> set[int]:
@@ -146,6 +149,7 @@ def turn(
     wanted: Wishes,
     *,
     looks_for_missed: bool,
+    learns: bool = False,
 ) -> Turn:
     """Judge one command.
 
@@ -156,6 +160,7 @@ def turn(
         incidents: That go on, or may come back.
         wanted: Of it.
         looks_for_missed: Whether a start may be missing.
+        learns: Whether bounds are learned of its runs.
     """
     key = window.key
     running = this.open_runs(key)
@@ -179,6 +184,7 @@ def turn(
         overdue=[one for one, _ in late if one is not None],
         overdue_at={run.process_id: at for run, (_, at) in zip(running, late, strict=True)},
         leftover_before=_leftover(window),
+        lesson=learn(found.runs, wanted.thresholds) if learns and len(found.runs) else None,
     )
 
 

@@ -105,15 +105,11 @@ class Incidents:
             own.state.in_(("pending", "open")),
             sa.and_(own.state == "resolved", own.recovering < REOPENS_WITHIN),
         )
-        columns = [own[one.name] for one in fields(Incident)]
         found: dict[CommandKey, list[Incident]] = {}
-        with database.answering(self._engine), self._engine.connect() as connection:
-            database.only_read(connection)
-            for names in chunks(commands, _ASKED):
-                statement = sa.select(*columns).where(own.command_name.in_(names), goes_on)
-                for row in connection.execute(statement.order_by(own.id)).mappings():
-                    incident = Incident(**_filled(row))
-                    found.setdefault(incident.key, []).append(incident)
+        for names in chunks(commands, _ASKED):
+            chosen = self._chosen(sa.and_(own.command_name.in_(names), goes_on))
+            for incident in self._read(chosen.order_by(own.id)):
+                found.setdefault(incident.key, []).append(incident)
         return found
 
     def open(self, anomaly_type: str) -> list[tuple[CommandKey, str | None]]:
@@ -128,6 +124,63 @@ class Incidents:
         with database.answering(self._engine), self._engine.connect() as connection:
             database.only_read(connection)
             return [(CommandKey(*row[:3]), row[3]) for row in connection.execute(statement)]
+
+    def told(self, since: datetime, most: int) -> list[Incident]:
+        """Those that are open, that somebody was told of, and that were seen since; newest first.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        own = self._tables.anomalies.c
+        is_told = sa.and_(own.state == "open", own.notified_ratio.is_not(None))
+        chosen = self._chosen(sa.and_(is_told, own.last_seen_at >= since))
+        return self._read(chosen.order_by(own.last_seen_at.desc(), own.id.desc()).limit(most))
+
+    def of(self, anomaly_ids: Sequence[str]) -> list[Incident]:
+        """Those with these ids.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        own = self._tables.anomalies.c
+        found: list[Incident] = []
+        for some in chunks(anomaly_ids, _ASKED):
+            found += self._read(self._chosen(own.anomaly_id.in_(some)))
+        return found
+
+    def last_event(self) -> int:
+        """Number of the last event that was written; 0: there was none.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        statement = sa.select(sa.func.max(self._tables.anomaly_events.c.id))
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            return connection.execute(statement).scalar_one() or 0
+
+    def opened(self, after: int, until: int) -> dict[str, int]:
+        """How often incidents opened, by kind, as events between two numbers tell.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        own = self._tables.anomaly_events.c
+        statement = sa.select(own.anomaly_type, sa.func.count()).group_by(own.anomaly_type)
+        statement = statement.where(own.state == "opened", own.id > after, own.id <= until)
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            return {row[0]: row[1] for row in connection.execute(statement)}
+
+    def _chosen(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        own = self._tables.anomalies.c
+        return sa.select(*(own[one.name] for one in fields(Incident))).where(which)
+
+    def _read(self, statement: sa.Select[Any]) -> list[Incident]:
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            rows = connection.execute(statement).mappings()
+            return [Incident(**_filled(row)) for row in rows]
 
     def write(
         self, token: int, changes: Sequence[Change], judged: Sequence[Judged], at: datetime

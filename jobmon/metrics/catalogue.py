@@ -9,7 +9,19 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from jobmon.metrics import commands, jobs, process, queues, recorder, schedules, sync, workers
+from jobmon.metrics import (
+    anomalies,
+    commands,
+    deliveries,
+    jobs,
+    learned,
+    process,
+    queues,
+    recorder,
+    schedules,
+    sync,
+    workers,
+)
 from jobmon.metrics.family import Family
 from jobmon.metrics.process import Activity
 from jobmon.store.reader import Reader
@@ -21,6 +33,9 @@ GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
     "Schedules": schedules.FAMILIES,
     "Queues": queues.FAMILIES,
     "Workers": workers.FAMILIES,
+    "What is normal": learned.FAMILIES,
+    "Anomalies": anomalies.FAMILIES,
+    "Deliveries": deliveries.FAMILIES,
     "History": sync.FAMILIES,
     "jobmon itself": recorder.FAMILIES,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from jobmon.metrics import learned
 from jobmon.metrics.family import Family, Sample
 from jobmon.settings import PerCommand
 from jobmon.store.schedules import SchedulerState
@@ -61,7 +62,8 @@ def _next_expected(totals: Totals) -> Iterator[Sample]:
     for one in totals.schedules.entries:
         if one.next_due_at is not None and one.state != "disabled":
             found[one.name] = min(one.next_due_at, found.get(one.name, one.next_due_at))
-    for name, moment in found.items():
+    # What a scheduler tells goes before what was learned.
+    for name, moment in (learned.expected(totals) | found).items():
         yield (name,), moment
 
 
@@ -105,7 +107,8 @@ FAMILIES: Final = (
     Family(
         "jobmon_command_next_expected_timestamp_seconds",
         "gauge",
-        "When a scheduler has to send the command next; in the past, it is late or down.",
+        "When a scheduler has to send the command next, or it has to start by its declared or "
+        "learned schedule; in the past, it is late.",
         ("command",),
         _next_expected,
     ),

@@ -95,11 +95,12 @@ class Deliveries:
         with self._engine.connect() as connection:
             return set(connection.execute(found).scalars())
 
-    def waiting(self) -> int:
-        """How many are not delivered, and may be."""
-        found = sa.select(sa.func.count()).select_from(self._table).where(self._is_open)
+    def waiting(self) -> dict[str, int]:
+        """How many are not delivered, and may be, by sink."""
+        own = self._table.c
+        found = sa.select(own.sink, sa.func.count()).where(self._is_open).group_by(own.sink)
         with self._engine.connect() as connection:
-            return connection.execute(found).scalar_one()
+            return {row[0]: row[1] for row in connection.execute(found)}
 
     def due(self, sink: str, now: datetime, most: int) -> list[Due]:
         """What a sink is to be given now, the oldest first.

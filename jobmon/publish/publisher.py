@@ -26,9 +26,11 @@ from jobmon.publish.sink import NotDeliveredError, Sink
 from jobmon.publish.stream import StreamSink
 from jobmon.publish.webhooks import WebhookSink
 from jobmon.store.clock import now_us
+from jobmon.store.deliveries import DeliveryCounts
 from jobmon.store.events import Events
 from jobmon.store.identity import Identity
 from jobmon.store.keys import PUBLISH
+from jobmon.store.series import OTHER
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -92,6 +94,7 @@ class Publisher:
         self._stop = stop or threading.Event()
         fence = Fence(tables(settings.database.table_prefix), PUBLISH, Identity(client, settings))
         self._deliveries = Deliveries(engine, tables(settings.database.table_prefix), fence)
+        self._counts = DeliveryCounts(client, settings)
         self._handlers = HandlerSink()
         self._others = _sinks(client, settings) if sinks is None else sinks
         self._calls: dict[str, Call[Published]] = {}
@@ -115,6 +118,7 @@ class Publisher:
         has_handlers = bool(anomaly.handlers("opened") or anomaly.handlers("resolved"))
         sinks = [*self._others, *([self._handlers] if has_handlers else [])]
         with reached(self._engine):
+            self._counts.begin(sink.name for sink in sinks)
             done = self._prepared(token, sinks)
             due = self._deliveries.due_sinks(self._now())
             begun = self._begun(token, [sink for sink in sinks if sink.name in due])
@@ -122,7 +126,9 @@ class Publisher:
             for call in begun:
                 call.has_ended(deadline - time.monotonic())
             done = self._added(done)
-            return done._replace(waiting=self._deliveries.waiting())
+            waiting = self._deliveries.waiting()
+            self._counts.wait(waiting)
+            return done._replace(waiting=sum(waiting.values()))
 
     def _prepared(self, token: int, sinks: Sequence[Sink]) -> Published:
         """Have deliveries of new events, and of nothing that nobody will ever deliver."""
@@ -137,6 +143,7 @@ class Publisher:
             left = self._deliveries.give_up_on_others(token, names, now - LONGEST_TIME, now)
             if left:
                 _log.error("%d deliveries are given up: nobody is there to make them", left)
+                self._counts.count(OTHER, "dropped", left)
             done = done._replace(given_up=done.given_up + left)
             self._sweep_at = time.monotonic() + _SWEEP_SECONDS
         return done
@@ -180,8 +187,10 @@ class Publisher:
                     _hand_over(sink, due)
                 except NotDeliveredError as reason:
                     is_final = self._note(token, sink, due, reason)
+                    self._counts.count(sink.name, "dropped" if is_final else "failed")
                     return Published(delivered, int(not is_final), int(is_final))
                 self._deliveries.delivered(token, sink.name, due, self._now())
+                self._counts.count(sink.name, "delivered")
                 delivered += 1
         return Published(delivered)
 

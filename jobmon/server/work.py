@@ -13,6 +13,7 @@ import redis
 from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.rounds import Rounds
+from jobmon.analysis.waits import Waits
 from jobmon.errors import JobmonError
 from jobmon.history import database
 from jobmon.history.commit import Committer
@@ -23,6 +24,7 @@ from jobmon.history.retention import Retention
 from jobmon.history.schema import tables
 from jobmon.history.sync import Sync
 from jobmon.history.write import History
+from jobmon.publish.alertmanager import Alertmanager
 from jobmon.publish.publisher import Publisher
 from jobmon.queues.broker import brokers
 from jobmon.retry.retrier import Retrier
@@ -51,6 +53,7 @@ _EXTEND_EVERY_SECONDS: Final = 60.0
 _ANALYZE_EVERY_SECONDS: Final = 15.0
 """What has drained meanwhile, or is due."""
 _PUBLISH_EVERY_SECONDS: Final = 1.0
+_ALERT_EVERY_SECONDS: Final = 1.0
 _LOOK_EVERY_SECONDS: Final = 5.0
 """Whether a pass of the sync, or of the retention, is due."""
 _LONGEST_FIRST_WAIT_SECONDS: Final = 30.0
@@ -121,7 +124,9 @@ class Work:
             self._stop,
         )
         self._rounds = rounds
+        self._waits = Waits(self._client, settings)
         self._publisher = Publisher(self._engine, self._client, settings, self._stop)
+        self._alertmanager = Alertmanager(self._client, settings)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
         depths = QueueDepths(self._client, settings)
         self._pollings = [
@@ -188,6 +193,9 @@ class Work:
                 )
                 for polling in self._pollings
             ]
+        if settings.alertmanager.urls:
+            trouble = "Alertmanager is not told of anomalies"
+            found.append(_Task("alertmanager", self._alert, _ALERT_EVERY_SECONDS, trouble))
         if settings.sync.enabled:
             # More than twice in the life of what has completed.
             seconds = min(_EXTEND_EVERY_SECONDS, settings.completed_ttl / 4)
@@ -205,6 +213,8 @@ class Work:
             found.append(
                 _Task("analysis", self._analyze, _ANALYZE_EVERY_SECONDS, "no run is judged", first)
             )
+            trouble = "it is not learned how long jobs usually wait"
+            found.append(_Task("waits", self._learn, _ANALYZE_EVERY_SECONDS, trouble, first))
         return found
 
     def _why_not(self, setting: str) -> str:
@@ -257,12 +267,18 @@ class Work:
             if report is not None and (report.events or report.errors):
                 _tell_of_anomalies(report)
 
+    def _learn(self, _token: int) -> None:
+        self._waits.turn()
+
     def _publish(self, _token: int) -> None:
         if not self._migration.done:
             return
         with taken(Lease(self._client, self._settings, PUBLISH)) as token:
             if token is not None:
                 self._publisher.publish(token)
+
+    def _alert(self, _token: int) -> None:
+        self._alertmanager.turn()
 
     def _copy(self, _token: int) -> None:
         """One pass if it is due, unless somebody else's goes on, such as ``jobmon sync``."""

@@ -371,6 +371,27 @@ def public_url() -> Rule[str]:
     return text(2048, allowed="an address that starts with http:// or https://", check=check)
 
 
+def service_url() -> Rule[str]:
+    """The address of another program's HTTP API, perhaps with a user; no slash at its end."""
+
+    def check(value: str) -> str:
+        from urllib.parse import urlsplit
+
+        if not re.fullmatch("https?://[!-~]+", value):
+            raise ValueError
+        parts = urlsplit(value)
+        _ = parts.port
+        if not parts.hostname or parts.query or parts.fragment:
+            raise ValueError
+        return value.rstrip("/")
+
+    return text(
+        2048,
+        allowed="an address that starts with http:// or https://, without query and fragment",
+        check=check,
+    )
+
+
 def listen() -> Rule[Listen]:
     """``host:port``, ``[IPv6]:port`` or ``unix:/path``."""
 

@@ -493,6 +493,27 @@ class AnalyzeMode(Section):
 
 
 @_frozen
+class Alertmanager(Section):
+    """Alerts sent straight to Alertmanager, in place of rules that Prometheus evaluates."""
+
+    urls: tuple[str, ...] = _key(
+        (),
+        parse.many(parse.service_url(), 20),
+        "Addresses of its peers; each gets everything. May hold a user and password, and be of "
+        "your own network. Empty: nothing is sent.",
+        secret=True,
+    )
+    bearer_token: str | None = _key(
+        None, parse.text(4096, pattern="[!-~]+"), "Sent to each of them.", secret=True
+    )
+    runbook_url: str | None = _key(
+        None,
+        parse.public_url(),
+        "Folder of the runbooks: an alert links to `<runbook_url>/<alert>.md`.",
+    )
+
+
+@_frozen
 class HealthCheck(Section):
     """The `health` endpoint."""
 
@@ -710,6 +731,7 @@ class Settings(Section):
     sync: Sync = _section(Sync)
     history: History = _section(History)
     analyze_mode: AnalyzeMode = _section(AnalyzeMode)
+    alertmanager: Alertmanager = _section(Alertmanager)
     logging: Logging = _section(Logging)
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Source of each value that is no default: key to a variable's or a file's name."""

@@ -440,9 +440,56 @@ TABLE: Final = (
     Key(
         "totals:analysis",
         "hash",
-        "`began_ms` of the last time that all commands were judged",
+        "`began_ms` of the last time that all commands were judged; `opened:<kind>` of incidents, "
+        "and `counted`, the number of the last event that was counted",
         "",
         "none",
+        "analysis",
+    ),
+    Key(
+        "totals:deliveries",
+        "hash",
+        "`delivered:<sink>`, `failed:<sink>`, `dropped:<sink>`; `waiting:<sink>` now; "
+        "`alerts:<result>` sent to Alertmanager; at most 100 sinks",
+        "",
+        "none",
+        "delivery of events",
+    ),
+    Key(
+        "bounds:commands",
+        "hash",
+        "application, environment and command, joined by U+001F → JSON: `bounds`, each with its "
+        "value, when it moved and for how many rounds it is off; `runs`, `learned_at`, `jobs`, "
+        "`failure_ratio`, `expected_at`, `grace_seconds`, …; at most 500",
+        "",
+        "removed `analyze_mode.retention_days` after the last run",
+        "analysis",
+    ),
+    Key(
+        "bounds:queues",
+        "hash",
+        "engine and queue, joined by U+001F → JSON: bound of the time in the queue, when it moved, "
+        "for how many rounds it is off; at most 500",
+        "",
+        "removed a week after the last job",
+        "the server that leads, every 5 min",
+    ),
+    Key(
+        "bounds:queue-samples",
+        "hash",
+        "engine and queue, joined by U+001F → counts of its histogram, 8 bytes each, and of the "
+        "last 7 days each 95th percentile, 6 bytes; `at`: when they were taken, Unix µs",
+        "",
+        "as `bounds:queues`",
+        "the server that leads, every 5 min",
+    ),
+    Key(
+        "anomalies:shown",
+        "hash",
+        "id of an incident that is open, or was within the last hour → JSON: `command`, `signal`, "
+        "`ratio`, `opened_at`, `resolved_at`, `summary`, …; at most 500",
+        "",
+        "`analyze_mode.retention_days` after the last analysis",
         "analysis",
     ),
     Key(
@@ -536,6 +583,11 @@ class Keys:
         self.recorder_totals = prefix + "totals:recorder"
         self.sync_totals = prefix + "totals:sync"
         self.analysis_totals = prefix + "totals:analysis"
+        self.delivery_totals = prefix + "totals:deliveries"
+        self.command_bounds = prefix + "bounds:commands"
+        self.queue_bounds = prefix + "bounds:queues"
+        self.queue_samples = prefix + "bounds:queue-samples"
+        self.shown_anomalies = prefix + "anomalies:shown"
         self.events = prefix + "anomalies:events"
         self.added_events = prefix + "anomalies:added"
         self.meta = prefix + "store:meta"

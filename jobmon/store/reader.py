@@ -14,7 +14,16 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from jobmon.settings import PerCommand, for_command
-from jobmon.store import late, queues, records, schedules, sync_state, whereabouts, workers
+from jobmon.store import (
+    judged,
+    late,
+    queues,
+    records,
+    schedules,
+    sync_state,
+    whereabouts,
+    workers,
+)
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
@@ -236,9 +245,11 @@ class Reader:
         pipeline.zcard(keys.queues)
         pipeline.scard(keys.error_types)
         pipeline.zrange(keys.open_runs, 0, -1)
+        of_judged = judged.ask(pipeline, keys)
         asked = sync_state.ask(pipeline, keys)
         results = pipeline.execute()
         results, sync = results[:-asked], results[-asked:]
+        results, noted = results[:-of_judged], results[-of_judged:]
         jobs, job_totals, commands, command_totals, recorder, running, *used, open_runs = results
         counters = _counters(recorder)
         lag = counters.get("lag_ms")
@@ -264,6 +275,7 @@ class Reader:
             queues=queues.read(self._redis, keys),
             queue_errors=_family(counters, "queue_errors"),
             configured=self._configured({text(name) for name in commands} - {OTHER}, told),
+            judged=judged.understood(noted),
         )
 
     def sync_state(self) -> SyncState:

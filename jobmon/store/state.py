@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobmon.settings import PerCommand
+    from jobmon.store.judged import Judged
     from jobmon.store.late import LateQueue
     from jobmon.store.queues import Queues
     from jobmon.store.sync_state import SyncState
@@ -197,6 +198,8 @@ class Totals:
     """By engine, how often its broker could not be read."""
     configured: Mapping[str, PerCommand]
     """What the settings say of commands that are known, if they say anything."""
+    judged: Judged
+    """What the analysis and the delivery of events have written down."""
 
 
 @dataclass(frozen=True, slots=True)

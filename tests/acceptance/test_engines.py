@@ -53,7 +53,8 @@ ELSEWHERE = {
     *("schedulers", "schedulers:beats", "schedules", "schedules:seen", "workers:lost"),
     *("lease:<name>", "totals:sync", "synced", "dead-letters", "rate:<kind>:<who>"),
     *("retries:pushing:<token>", "retries:claims", "retries:open", "retries:of:<processId>"),
-    *("totals:analysis", "anomalies:events", "anomalies:added"),
+    *("totals:analysis", "anomalies:events", "anomalies:added", "anomalies:shown"),
+    *("totals:deliveries", "bounds:commands", "bounds:queues", "bounds:queue-samples"),
 }
 """Keys of schedulers, and of a server: verdicts, limits, retries, what it copied and judged."""
 

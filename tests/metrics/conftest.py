@@ -20,7 +20,7 @@ Sampled = Callable[..., float | None]
 def sampled(recorded: Recorded) -> Sampled:
     """Value of a sample by name and labels, None where there is no such series."""
 
-    def value(name: str, **labels: str) -> float | None:
+    def value(name: str, /, **labels: str) -> float | None:
         with connection.connect(recorded.settings) as client:
             page = generate_latest(store_registry(Reader(client, recorded.settings), "shop"))
         wanted = {"app": "shop", **labels}

@@ -84,12 +84,17 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
         "anomalies:events",
         "queues:depth:<engine>",
         "queues:polled:<engine>",
+        "anomalies:shown",
+        "bounds:commands",
+        "bounds:queues",
+        "bounds:queue-samples",
         "rate:<kind>:<who>",
         "retries:pushing:<token>",
         "retries:claims",
         "retries:open",
         "retries:of:<processId>",
         "totals:analysis",
+        "totals:deliveries",
     }
     assert unused == of_servers
 

@@ -1,0 +1,51 @@
+"""Families of how anomalies are told: deliveries to sinks, and alerts sent to Alertmanager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from jobmon.metrics.family import Family, Sample
+from jobmon.store.deliveries import ALERT_RESULTS
+from jobmon.store.state import Totals
+
+
+def _ended(totals: Totals) -> Iterator[Sample]:
+    yield from sorted(totals.judged.deliveries.ended.items())
+
+
+def _waiting(totals: Totals) -> Iterator[Sample]:
+    for sink, many in sorted(totals.judged.deliveries.waiting.items()):
+        yield (sink,), many
+
+
+def _alerts(totals: Totals) -> Iterator[Sample]:
+    # Shown from 0 on, so that `increase()` sees the first one.
+    counts = dict.fromkeys(ALERT_RESULTS, 0) | dict(totals.judged.deliveries.alerts)
+    for result, count in sorted(counts.items()):
+        yield (result,), count
+
+
+FAMILIES: Final = (
+    Family(
+        "jobmon_deliveries_total",
+        "counter",
+        "Attempts to hand an event to a sink: delivered, failed (it is tried again) or dropped.",
+        ("sink", "result"),
+        _ended,
+    ),
+    Family(
+        "jobmon_deliveries_waiting",
+        "gauge",
+        "Events that a sink has yet to be handed.",
+        ("sink",),
+        _waiting,
+    ),
+    Family(
+        "jobmon_alerts_sent_total",
+        "counter",
+        "Alerts sent straight to Alertmanager, each time and to each peer; dropped: refused.",
+        ("result",),
+        _alerts,
+    ),
+)

@@ -1,0 +1,122 @@
+"""How many events were delivered to each sink, and how many alerts were sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from jobmon.store.keys import Keys
+from jobmon.store.series import OTHER
+from jobmon.store.totals import number, text
+
+if TYPE_CHECKING:
+    import redis
+
+    from jobmon.settings import Settings
+
+Result = Literal["delivered", "failed", "dropped"]
+RESULTS: Final[tuple[Result, ...]] = ("delivered", "failed", "dropped")
+"""``failed``: an attempt that is repeated; ``dropped``: given up."""
+AlertResult = Literal["success", "error", "dropped"]
+ALERT_RESULTS: Final[tuple[AlertResult, ...]] = ("success", "error", "dropped")
+MOST_SINKS: Final = 100
+"""That are counted by their own names."""
+_WAITING: Final = "waiting"
+_ALERTS: Final = "alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTotals:
+    """All of it."""
+
+    ended: Mapping[tuple[str, str], int]
+    """By sink and result."""
+    waiting: Mapping[str, int]
+    """Gauge: deliveries that are to be made, by sink."""
+    alerts: Mapping[str, int]
+    """Alerts sent straight to Alertmanager, once for each of its peers, by result."""
+
+
+class DeliveryCounts:
+    """Their writing half. Safe to share between threads; whoever writes publishes."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis: Any = client
+        self._key = Keys(settings.redis.prefix).delivery_totals
+        self._names: set[str] = set()
+        self._waiting: dict[str, int] | None = None
+
+    def begin(self, sinks: Iterable[str]) -> None:
+        """Show those sinks from 0 on, so that `increase()` sees the first delivery.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        if new := set(sinks) - self._names:
+            known = {text(field).partition(":")[2] for field in self._redis.hkeys(self._key)}
+            admitted = known | set(sorted(new - known)[: max(0, MOST_SINKS - len(known))])
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in admitted & new:
+                for result in RESULTS:
+                    pipeline.hsetnx(self._key, f"{result}:{name}", 0)
+            pipeline.execute()
+            self._names |= admitted & new
+
+    def count(self, sink: str, result: Result, many: int = 1) -> None:
+        """Count deliveries.
+
+        Raises:
+            redis.RedisError: The store cannot be asked. They may be counted all the same.
+        """
+        name = sink if sink in self._names else OTHER
+        self._redis.hincrby(self._key, f"{result}:{name}", many)
+
+    def wait(self, waiting: Mapping[str, int]) -> None:
+        """So many deliveries are to be made, by sink; of those that are not named, none.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        now = dict.fromkeys(self._names, 0)
+        for sink, many in waiting.items():
+            name = sink if sink in self._names else OTHER
+            now[name] = now.get(name, 0) + many
+        if now == self._waiting:
+            return
+        stale = [
+            field
+            for field in map(text, self._redis.hkeys(self._key))
+            if field.startswith(f"{_WAITING}:") and field.partition(":")[2] not in now
+        ]
+        pipeline = self._redis.pipeline()
+        for field in stale:
+            pipeline.hdel(self._key, field)
+        for name, many in now.items():
+            pipeline.hset(self._key, f"{_WAITING}:{name}", many)
+        pipeline.execute()
+        self._waiting = now
+
+    def alerts(self, result: AlertResult, many: int) -> None:
+        """Count alerts that were sent.
+
+        Raises:
+            redis.RedisError: The store cannot be asked. They may be counted all the same.
+        """
+        self._redis.hincrby(self._key, f"{_ALERTS}:{result}", many)
+
+
+def understood(raw: Mapping[bytes, bytes]) -> DeliveryTotals:
+    """What the fields of ``totals:deliveries`` say."""
+    ended: dict[tuple[str, str], int] = {}
+    waiting: dict[str, int] = {}
+    alerts: dict[str, int] = {}
+    for field, value in raw.items():
+        family, _, name = text(field).partition(":")
+        if family == _WAITING:
+            waiting[name] = number(value)
+        elif family == _ALERTS:
+            alerts[name] = number(value)
+        elif family in RESULTS:
+            ended[name, family] = number(value)
+    return DeliveryTotals(ended, waiting, alerts)

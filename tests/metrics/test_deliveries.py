@@ -1,0 +1,87 @@
+"""Families of how anomalies are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobmon.publish.sink import NotDeliveredError
+from jobmon.store import connection
+from jobmon.store.deliveries import MOST_SINKS, DeliveryCounts
+from tests.conftest import RedisServer
+from tests.databases import made
+from tests.metrics.conftest import Sampled
+from tests.publish.outbox import Outbox, event, outbox
+from tests.publish.test_publisher import Kept
+from tests.serving import Recorded
+
+
+@pytest.fixture
+def box(recorded: Recorded, store: RedisServer, tmp_path: Path) -> Iterator[Outbox]:
+    with made("sqlite", tmp_path) as database, outbox(store, database) as found:
+        yield found
+
+
+def test_deliveries_are_counted_by_sink_and_result_whoever_publishes(
+    box: Outbox, sampled: Sampled
+) -> None:
+    kept, failing = Kept(), Kept("failing")
+    failing.failing = NotDeliveredError("answered 500")
+
+    def value(sink: str, result: str) -> float | None:
+        return sampled("jobmon_deliveries_total", sink=sink, result=result)
+
+    def waiting(sink: str) -> float | None:
+        return sampled("jobmon_deliveries_waiting", sink=sink)
+
+    box.publish(box.publisher([kept, failing]))
+    assert [value("kept", one) for one in ("delivered", "failed", "dropped")] == [0, 0, 0]
+    assert waiting("failing") == 0
+    box.add(event(command_name="a"), event(command_name="b"))
+    box.publish(box.publisher([kept, failing]))
+    assert (value("kept", "delivered"), value("failing", "failed")) == (2, 1)
+    assert (waiting("kept"), waiting("failing")) == (0, 2)
+    box.make_due()
+    failing.failing = NotDeliveredError("answered 410", is_final=True)
+    box.publish(box.publisher([kept, failing]))
+    assert (value("failing", "dropped"), value("failing", "failed")) == (1, 1)
+    failing.failing = None
+    box.make_due()
+    box.publish(box.publisher([kept, failing]))
+    assert (value("failing", "delivered"), waiting("failing")) == (1, 0)
+    assert value("kept", "delivered") == 2
+
+
+def test_a_sink_that_is_no_more_waits_no_more(box: Outbox, sampled: Sampled) -> None:
+    gone = Kept("gone")
+    box.publish(box.publisher([gone]))
+    assert sampled("jobmon_deliveries_waiting", sink="gone") == 0
+    box.publish(box.publisher([Kept()]))
+    assert sampled("jobmon_deliveries_waiting", sink="gone") is None
+    assert sampled("jobmon_deliveries_total", sink="gone", result="delivered") == 0
+
+
+def test_a_hundred_sinks_have_their_own_names(recorded: Recorded, sampled: Sampled) -> None:
+    with connection.connect(recorded.settings) as client:
+        for at in range(MOST_SINKS + 1):
+            counts = DeliveryCounts(client, recorded.settings)
+            counts.begin([f"webhook:{at:03}"])
+            counts.count(f"webhook:{at:03}", "delivered")
+        counts.wait({"webhook:100": 2, "stranger": 3})
+        client.hset("jobmon:totals:deliveries", "odd", b"\xff")
+    value = sampled("jobmon_deliveries_total", sink="webhook:099", result="delivered")
+    assert value == 1
+    assert sampled("jobmon_deliveries_total", sink="webhook:100", result="delivered") is None
+    assert sampled("jobmon_deliveries_total", sink="other", result="delivered") == 1
+    assert sampled("jobmon_deliveries_waiting", sink="other") == 5
+
+
+def test_alerts_are_counted_from_zero_on(recorded: Recorded, sampled: Sampled) -> None:
+    for result in ("success", "error", "dropped"):
+        assert sampled("jobmon_alerts_sent_total", result=result) == 0
+    with connection.connect(recorded.settings) as client:
+        DeliveryCounts(client, recorded.settings).alerts("success", 7)
+        DeliveryCounts(client, recorded.settings).alerts("success", 1)
+    assert sampled("jobmon_alerts_sent_total", result="success") == 8
