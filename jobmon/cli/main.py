@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "dashboards": _Command("jobmon.cli.dashboards", "write out dashboards for Grafana"),
     "token": _Command("jobmon.cli.token", "make a token or a password for the API"),
     "doctor": _Command("jobmon.cli.doctor", "show every setting, its source, and check Redis"),
+    "rules": _Command("jobmon.cli.rules", "write out Prometheus rules, or check some"),
     "init": _Command("jobmon.cli.init", "write a commented jobmon.toml"),
     "demo": _Command("jobmon.cli.demo", "see all of it at work on this machine"),
 }
