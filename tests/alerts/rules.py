@@ -17,28 +17,6 @@ ALERTS: Final = Path(__file__).parents[2] / "alerts"
 RULES: Final = sorted((ALERTS / "prometheus").glob("*.rules.yaml"))
 UNIT_TESTS: Final = sorted((ALERTS / "tests").glob("*.test.yaml"))
 REPLICAS: Final = "without (instance, pod, replica, endpoint, container)"
-PLANNED: Final = {
-    "jobmon_command_grace_seconds": ("command",),
-    "jobmon_queue_jobs": ("engine", "queue", "state"),
-    "jobmon_queue_oldest_job_timestamp_seconds": ("engine", "queue"),
-    "jobmon_queue_polled_timestamp_seconds": ("engine",),
-    "jobmon_queue_poll_errors_total": ("engine",),
-    "jobmon_command_duration_upper_bound_seconds": ("command",),
-    "jobmon_command_duration_lower_bound_seconds": ("command",),
-    "jobmon_command_failure_ratio_upper_bound": ("command",),
-    "jobmon_command_jobs_lower_bound": ("command",),
-    "jobmon_command_jobs_upper_bound": ("command",),
-    "jobmon_command_last_failure_ratio": ("command",),
-    "jobmon_command_last_jobs": ("command",),
-    "jobmon_baseline_runs": ("command",),
-    "jobmon_queue_time_upper_bound_seconds": ("engine", "queue"),
-    "jobmon_anomaly_active": ("scope", "name", "signal"),
-    "jobmon_deliveries_total": ("sink", "result"),
-    "jobmon_deliveries_waiting": ("sink",),
-    "jobmon_alerts_sent_total": ("result",),
-}
-"""Families whose collectors are still to come; the catalogue's own word goes before."""
-
 _METRIC: Final = re.compile(r"(?<![\w:$.])((?:app\w*:)?jobmon_\w+(?::\w+)?)(\{[^}]*\})?")
 _CALL: Final = re.compile(r"(\w+)\s*(?:(by|without|on|ignoring)\s*\(([^()]*)\)\s*)?$")
 
@@ -68,7 +46,7 @@ def seconds(duration: str) -> int:
 @cache
 def labels_of_metrics() -> dict[str, frozenset[str]]:
     """By each name that a query may use, its labels: families, histograms' parts, recorded ones."""
-    found = {name: frozenset(("app", *labels)) for name, labels in PLANNED.items()}
+    found: dict[str, frozenset[str]] = {}
     for family in (family for group in catalogue.GROUPS.values() for family in group):
         labels = frozenset(("app", *family.labels))
         if family.type == "histogram":

@@ -19,34 +19,6 @@ SCRAPED: Final = frozenset({"job", "instance"})
 OF_PROMETHEUS: Final = {"scrape_duration_seconds": SCRAPED}
 OF_A_PROCESS: Final = frozenset(family.name for family in process.FAMILIES)
 
-# Goes when all of it is in the catalogue, which a test then asks for; what is there is judged as
-# all else is.
-PLANNED: Final[dict[str, tuple[str, ...]]] = {
-    "jobmon_command_grace_seconds": ("command",),
-    "jobmon_queue_jobs": ("engine", "queue", "state"),
-    "jobmon_queue_oldest_job_timestamp_seconds": ("engine", "queue"),
-    "jobmon_queue_polled_timestamp_seconds": ("engine",),
-    "jobmon_queue_poll_errors_total": ("engine",),
-    "jobmon_scheduler_entries": ("engine", "kind", "scheduler", "hostname"),
-    "jobmon_schedule_entry_next_due_timestamp_seconds": ("engine", "kind", "scheduler", "command"),
-    "jobmon_command_duration_upper_bound_seconds": ("command",),
-    "jobmon_command_duration_lower_bound_seconds": ("command",),
-    "jobmon_command_failure_ratio_upper_bound": ("command",),
-    "jobmon_command_jobs_lower_bound": ("command",),
-    "jobmon_command_jobs_upper_bound": ("command",),
-    "jobmon_baseline_runs": ("command",),
-    "jobmon_baseline_updated_timestamp_seconds": ("command",),
-    "jobmon_queue_time_upper_bound_seconds": ("engine", "queue"),
-    "jobmon_command_last_failure_ratio": ("command",),
-    "jobmon_command_last_jobs": ("command",),
-    "jobmon_anomaly_active": ("scope", "name", "signal"),
-    "jobmon_anomaly_score": ("scope", "name", "signal"),
-    "jobmon_anomalies_total": ("scope", "signal"),
-    "jobmon_deliveries_total": ("sink", "result"),
-    "jobmon_deliveries_waiting": ("sink",),
-    "jobmon_alerts_sent_total": ("result",),
-}
-PLANNED_LABELS: Final = {"jobmon_command_info": ("owner",)}
 IN_CATALOGUE: Final = {
     family.name: family
     for families in (*catalogue.GROUPS.values(), process.FAMILIES)
@@ -94,7 +66,7 @@ def series() -> dict[str, frozenset[str]]:
     """Labels of every series that may be named."""
     found = dict(OF_PROMETHEUS)
     for name, family in IN_CATALOGUE.items():
-        labels = {*family.labels, *SCRAPED, *PLANNED_LABELS.get(name, ())}
+        labels = {*family.labels, *SCRAPED}
         if name not in OF_A_PROCESS:
             labels.add("app")
         if family.type == "histogram":
@@ -102,19 +74,12 @@ def series() -> dict[str, frozenset[str]]:
             found[f"{name}_count"] = found[f"{name}_sum"] = frozenset(labels)
         else:
             found[name] = frozenset(labels)
-    for name, labels in PLANNED.items():
-        found.setdefault(name, frozenset({"app", *labels, *SCRAPED}))
     return found
 
 
 def every_family() -> set[str]:
     """Names of the families that jobmon has."""
-    return set(IN_CATALOGUE) | set(PLANNED)
-
-
-def is_awaited(name: str) -> bool:
-    """Whether a family is to come."""
-    return name in PLANNED and name not in IN_CATALOGUE
+    return set(IN_CATALOGUE)
 
 
 def family_of(name: str) -> str:

@@ -11,12 +11,10 @@ from tests.grafana.dashboards import (
     NAMES,
     OF_A_PROCESS,
     OF_PROMETHEUS,
-    PLANNED,
     annotations,
     asked,
     every_family,
     family_of,
-    is_awaited,
     panels,
     series,
     variables,
@@ -174,10 +172,6 @@ def test_every_family_is_shown_somewhere() -> None:
         for node in parse(text).selectors()
     }
     assert every_family() - shown == set(NOT_SHOWN)
-
-
-def test_what_was_planned_is_listed_until_all_of_it_is_there() -> None:
-    assert not PLANNED or any(map(is_awaited, PLANNED)), "remove PLANNED and PLANNED_LABELS"
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ from tests.grafana.dashboards import (
     annotations,
     asked,
     every_family,
-    family_of,
-    is_awaited,
     variables,
 )
 from tests.grafana.promql import parse
@@ -168,11 +166,8 @@ def filled(expression: str, name: str, command: str = COMMAND) -> str:
 
 
 def may_be_empty(expression: str) -> bool:
-    """Whether it names what is not in the catalogue yet, or does not happen here."""
-    return any(
-        is_awaited(family_of(node.name)) or node.name in MAY_BE_ABSENT
-        for node in parse(expression).selectors()
-    )
+    """Whether it names what does not happen here."""
+    return any(node.name in MAY_BE_ABSENT for node in parse(expression).selectors())
 
 
 @pytest.mark.parametrize("name", NAMES)
