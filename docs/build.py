@@ -5,13 +5,15 @@ Run by ``make docs``. Build time only: nothing of it ships.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from docs import acceptance, recorded
 from jobmon.instrument import click, django
-from jobmon.metrics import catalogue
+from jobmon.metrics import catalogue, compat
 from jobmon.settings import KEYS, explain, load
 from jobmon.store import keys
 
@@ -86,13 +88,28 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 }
 
 
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+DATA: Final[dict[str, Callable[[], str]]] = {
+    "../exporters/catalogue.json": lambda: _json(catalogue.described()),
+    **{
+        f"../exporters/{name}/mapping.json": partial(_json, exporter.mapping())
+        for name, exporter in compat.EXPORTERS.items()
+    },
+    **{f"../exporters/{name}/mapping.md": partial(compat.table, name) for name in compat.EXPORTERS},
+}
+"""What ships beside its programs, by its path from the folder of pages."""
+
+
 def main() -> None:
     """Write every page."""
-    for name, page in PAGES.items():
-        path = ROOT / name
+    for name, page in {**PAGES, **DATA}.items():
+        path = (ROOT / name).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(), encoding="utf-8")
-        print(f"wrote docs/{name}")
+        print(f"wrote {path.relative_to(ROOT.parent)}")
 
 
 if __name__ == "__main__":

@@ -152,9 +152,11 @@ class Beat(NamedTuple):
     """Word that a worker, an open run or a scheduler lives. Only primitives."""
 
     kind: str
-    """``worker``, ``run``, ``scheduler``, or ``schedule`` for an entry that a scheduler knows."""
+    """``worker``, ``run``, ``scheduler``, ``schedule`` for an entry that a scheduler knows, or
+    ``job`` for a name that a worker knows."""
     id: str
-    """One process's or run's own, never used again by another."""
+    """One process's or run's own, never used again by another. Of a name, the labels of its
+    series."""
     age_ms: int = 0
     """How long ago it was last seen to move, by its host's monotonic clock; 0 for just now."""
     body: bytes = b""

@@ -269,7 +269,9 @@ class Run:
             queue_time_us=int(queue_seconds * 1e6) if status is not Status.PENDING else -1,
             peak_memory_bytes=10_485_760 if outcome is not None else 0,
             error_type=error_type if failed else "",
-            body=json.dumps({**record, "v": 1}, ensure_ascii=False).encode()[1:],
+            body=json.dumps({**record, "v": 1}, ensure_ascii=False, separators=(",", ":")).encode()[
+                1:
+            ],
         )
 
 

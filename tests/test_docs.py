@@ -30,9 +30,10 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", build.PAGES)
+@pytest.mark.parametrize("name", [*build.PAGES, *build.DATA])
 def test_a_made_page_is_current(name: str) -> None:
-    assert (build.ROOT / name).read_text(encoding="utf-8") == build.PAGES[name](), "run make docs"
+    made = (build.PAGES | build.DATA)[name]()
+    assert (build.ROOT / name).read_text(encoding="utf-8") == made, "run make docs"
 
 
 def test_every_acceptance_line_is_shown_by_a_test() -> None:

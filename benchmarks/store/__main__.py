@@ -218,7 +218,7 @@ def outcome(client: Any, process_ids: set[str]) -> object:
         counters.append((found.job_count, found.success_jobs, found.failed_jobs))
         counters.append((round(found.total_job_time, 3), found.peak_memory))
     series = [
-        (one.enqueued, one.started, one.finished, one.errors, one.duration, one.queue_time)
+        (one.enqueued, one.started, one.finished, one.errors, one.duration.counts, one.queue_time)
         for one in totals.jobs
     ]
     return jobs, counters, series, totals.commands[0].jobs_finished, reader.queue_counts()

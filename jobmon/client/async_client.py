@@ -411,6 +411,14 @@ class AsyncClient:
         """For Prometheus: the server process alone that answers."""
         return await self._ask(operations.OWN_METRICS)
 
+    async def compat_metrics(self, exporter: Literal["celery-exporter", "rq-exporter"]) -> str:
+        """For Prometheus: the same as :meth:`metrics`, under the names that another one uses.
+
+        Raises:
+            NotFound: The server does not serve it: ``metrics.compat`` is off.
+        """
+        return await self._ask(operations.COMPAT_METRICS, exporter=exporter)
+
     async def alive(self) -> bool:
         """Whether the process runs."""
         return await self._ask(operations.ALIVE)

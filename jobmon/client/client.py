@@ -410,6 +410,14 @@ class Client:
         """For Prometheus: the server process alone that answers."""
         return self._ask(operations.OWN_METRICS)
 
+    def compat_metrics(self, exporter: Literal["celery-exporter", "rq-exporter"]) -> str:
+        """For Prometheus: the same as :meth:`metrics`, under the names that another one uses.
+
+        Raises:
+            NotFound: The server does not serve it: ``metrics.compat`` is off.
+        """
+        return self._ask(operations.COMPAT_METRICS, exporter=exporter)
+
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._ask(operations.ALIVE)

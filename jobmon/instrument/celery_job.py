@@ -13,7 +13,7 @@ from jobmon.model import MANUAL_DISPATCH
 
 ENGINE: Final = "celery"
 
-_BUILT_IN: Final = "celery."
+BUILT_IN: Final = "celery."
 """Celery's own tasks: ``celery.chord_unlock``, ``celery.chunks``, ``celery.starmap`` …"""
 
 
@@ -45,7 +45,7 @@ def execution_of(task_id: str, job_name: str, message: dict[str, Any]) -> Execut
         group_id=message.get("group") or "",
         parent_id=message.get("parent_id") or "",
         root_id=message.get("root_id") or "",
-        built_in=job_name.startswith(_BUILT_IN),
+        built_in=job_name.startswith(BUILT_IN),
     )
 
 

@@ -23,7 +23,7 @@ from jobmon.instrument import (
     recorder,
     spans,
 )
-from jobmon.instrument.celery_job import ENGINE, execution_of, module
+from jobmon.instrument.celery_job import BUILT_IN, ENGINE, execution_of, module
 from jobmon.instrument.context import HEADER, JobContext
 from jobmon.instrument.guard import guarded
 from jobmon.instrument.jobs import Execution
@@ -87,7 +87,8 @@ def on_worker_starting(sender: Any, **_: Any) -> None:
     celery_spans.describe_broker(sender.app)
     version: str = module("celery").__version__
     own = _workers[id(sender)] = Worker(
-        ENGINE, sender.hostname, _pool(name), version, partial(_now, sender)
+        *(ENGINE, sender.hostname, _pool(name), version),
+        *(partial(_now, sender), partial(_known_jobs, sender)),
     )
     own.live()
 
@@ -115,6 +116,31 @@ def _now(controller: Any) -> Now:
         len(requests),
         ((_process_id(one), one.id) for one in requests),
     )
+
+
+def _known_jobs(controller: Any) -> list[tuple[str, str]] | None:
+    """Queue and name of the application's tasks, once the worker has started.
+
+    Asks for no ``Queue`` by its name: Celery would add it to those that the worker consumes.
+    """
+    app = controller.app
+    if not app.finalized or not getattr(controller.pool, "num_processes", 0):
+        return None
+    found: list[tuple[str, str]] = []
+    for name, task in list(app.tasks.items()):
+        # A router of the user's own may want to see arguments.
+        with suppress(Exception):
+            if not name.startswith(BUILT_IN):
+                found.append((_queue_of(app, name, task), name))
+    return found
+
+
+def _queue_of(app: Any, name: str, task: Any) -> str:
+    queue: Any = getattr(task, "queue", None)
+    if queue is None:
+        route: Any = app.amqp.router.lookup_route(name, (), {}, {}, task)
+        queue = route["queue"] if route and "queue" in route else None
+    return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
 
 
 def _copied(requests: Iterable[Any]) -> list[Any]:

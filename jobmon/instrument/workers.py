@@ -15,10 +15,14 @@ from jobmon.instrument import beats, recorder
 from jobmon.instrument.guard import guarded
 from jobmon.instrument.memory import resident_bytes
 from jobmon.model import Beat
+from jobmon.store.series import label_set
 
 MOST_RUNNING: Final = 200
 """Ids of running jobs in one beat; the number of all is told too."""
 MOST_QUEUES: Final = 50
+MOST_JOBS: Final = 500
+JOBS_EVERY_SECONDS: Final = 600.0
+"""Time between two tellings of the jobs that it knows; the store may have missed the last one."""
 _LONGEST_NAME: Final = 255
 _MOST_BYTES_OF_IDS: Final = 20 * 1024
 
@@ -44,13 +48,24 @@ class Worker:
         pool: How it runs its jobs: ``prefork``, ``threads``, ``fork``, …
         version: Of the engine.
         now: Asked at each beat, on the recorder's thread.
+        known: Queue and name of each job that it can run; asked from time to time, as ``now``.
+            None: that is not known yet.
     """
 
     def __init__(
-        self, engine: str, name: str, pool: str, version: str, now: Callable[[], Now]
+        self,
+        engine: str,
+        name: str,
+        pool: str,
+        version: str,
+        now: Callable[[], Now],
+        known: Callable[[], Iterable[tuple[str, str]] | None] = tuple,
     ) -> None:
         self.id: Final = f"{platform.node()[:100]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._now = now
+        self._known = known
+        self._engine = engine
+        self._jobs_due = time.monotonic()
         # The reaper counts by the first member.
         self._constant: Final[dict[str, object]] = {
             "engine": engine,
@@ -79,6 +94,19 @@ class Worker:
         told = self._constant | (guarded(self._told)() or {})
         body = json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str)
         yield Beat("worker", self.id, body=body.encode("utf-8", "replace"))
+        yield from guarded(self._known_jobs)() or ()
+
+    def _known_jobs(self) -> list[Beat]:
+        if time.monotonic() < self._jobs_due:
+            return []
+        known = self._known()
+        if known is None:
+            return []
+        self._jobs_due = time.monotonic() + JOBS_EVERY_SECONDS
+        return [
+            Beat("job", label_set(self._engine, queue, name).decode())
+            for queue, name in islice(known, MOST_JOBS)
+        ]
 
     def _told(self) -> dict[str, object]:
         now = self._now()

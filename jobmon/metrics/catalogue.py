@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -22,6 +23,7 @@ from jobmon.metrics import (
     sync,
     workers,
 )
+from jobmon.metrics.exposition import printed
 from jobmon.metrics.family import Family
 from jobmon.metrics.process import Activity
 from jobmon.store.reader import Reader
@@ -43,6 +45,7 @@ GROUPS: Final[dict[str, tuple[Family[Totals], ...]]] = {
 
 
 _PROCESS_GROUP: Final = "One server process"
+_UNITS: Final = ("seconds", "bytes", "ratio")
 
 
 class StoreCollector(Collector):
@@ -51,9 +54,15 @@ class StoreCollector(Collector):
     Two servers that answer from caches of different ages would make counters run backwards.
     """
 
-    def __init__(self, reader: Reader, app: str) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        families: Iterable[Family[Totals]],
+        constant: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self._reader = reader
-        self._app = app
+        self._families = tuple(families)
+        self._constant = constant
 
     def collect(self) -> Iterator[Metric]:
         """Read the store once and yield every family.
@@ -62,9 +71,17 @@ class StoreCollector(Collector):
             redis.RedisError: The store cannot be read.
         """
         totals = self._reader.totals()
-        for families in GROUPS.values():
-            for family in families:
-                yield family.metric(totals, (("app", self._app),))
+        for family in self._families:
+            yield family.metric(totals, self._constant)
+
+    def page(self, *, openmetrics: bool) -> bytes:
+        """The same, printed.
+
+        Raises:
+            redis.RedisError: The store cannot be read.
+        """
+        totals = self._reader.totals()
+        return printed(self._families, totals, self._constant, openmetrics=openmetrics)
 
 
 class _ActivityCollector(Collector):
@@ -76,21 +93,55 @@ class _ActivityCollector(Collector):
             yield family.metric(self._activity)
 
 
+def shared(reader: Reader, app: str) -> StoreCollector:
+    """What ``/metrics`` prints."""
+    families = itertools.chain.from_iterable(GROUPS.values())
+    return StoreCollector(reader, families, (("app", app),))
+
+
 def store_registry(reader: Reader, app: str) -> CollectorRegistry:
-    """What ``/metrics`` prints. Registering reads nothing."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(StoreCollector(reader, app))
-    return registry
+    """The same for whoever wants a registry. Registering reads nothing."""
+    return _registry(shared(reader, app))
 
 
 def process_registry(activity: Activity) -> CollectorRegistry:
     """What ``/metrics/self`` prints: this process, its interpreter, and its answers."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_ActivityCollector(activity))
+    registry = _registry(_ActivityCollector(activity))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
+
+
+def _registry(collector: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry
+
+
+def described() -> list[dict[str, object]]:
+    """Every family as plain values, for programs that check queries."""
+    return [
+        {
+            "name": family.name,
+            "type": family.type,
+            "labels": [*(("app",) if shared else ()), *family.labels],
+            "unit": _unit(family.name),
+            "buckets": list(family.bounds),
+            "help": family.help,
+            "path": "/metrics" if shared else "/metrics/self",
+        }
+        for shared, families in (
+            *((True, families) for families in GROUPS.values()),
+            (False, process.FAMILIES),
+        )
+        for family in families
+    ]
+
+
+def _unit(name: str) -> str:
+    last = name.removesuffix("_total").rpartition("_")[2]
+    return last if last in _UNITS else ""
 
 
 def reference() -> str:
@@ -101,11 +152,28 @@ def reference() -> str:
         "`/metrics` answers what all servers share, read from Redis at each scrape: text or",
         "OpenMetrics, as asked for. While Redis cannot be reached it answers 503. Every series has",
         "the label `app` (setting `app`) before those named here; none is called `job` or",
-        "`instance`. Job names, queues, commands and error types have a limited number of values;",
-        "what comes when all places are taken is filed under `other`, for good.",
+        "`instance`. [catalogue.json](../../exporters/catalogue.json) has the same for programs.",
+        "",
+        "Job names, queues, commands and error types have a limited number of values; what comes",
+        "when all places are taken is filed under `other`. A series that has counted nothing for",
+        "`metrics.series_retention_days` is removed, unless jobs of it wait, run or failed, or its",
+        "command runs or is in a schedule. That frees the places of its labels; if it comes back,",
+        "it begins at 0.",
+        "",
+        "Shown from 0 on, so that `increase()` sees the first: jobs that a Celery worker knows, by",
+        "their names and the queues that they are sent to by themselves (500 of a worker, 1,000 in",
+        "all), and commands that are in a schedule or in `analyze_mode.commands`. They take no",
+        "place before they run. RQ's workers do not know their jobs beforehand.",
+        "",
+        "As OpenMetrics, `jobmon_jobs_finished_total` and the buckets of",
+        "`jobmon_job_duration_seconds` show the trace of one job each: the newest whose span was",
+        "sampled, at most one every 10 s. Prometheus keeps them with",
+        "`--enable-feature=exemplar-storage`.",
         "",
         "`/metrics/self` answers what one server process knows of itself, besides the usual",
-        "`process_*` and `python_*`.",
+        "`process_*` and `python_*`. With `metrics.compat = true`, pages below `/metrics/compat`",
+        "print the names of [celery-exporter](../../exporters/celery-exporter/README.md) and of",
+        "[rq-exporter](../../exporters/rq-exporter/README.md).",
         "",
     ]
     for title, families in (*GROUPS.items(), (_PROCESS_GROUP, process.FAMILIES)):

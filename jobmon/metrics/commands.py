@@ -12,7 +12,8 @@ from jobmon.store.state import CommandSeries, Totals
 
 _COMMAND: Final = ("command",)
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
-"""Outcomes shown from 0 on once the command has run, so that ``increase()`` sees the first one."""
+"""Outcomes shown from 0 on, so that ``increase()`` sees the first one: once the command has run, is
+in a schedule or has settings."""
 
 
 def _by_outcome(
@@ -23,6 +24,9 @@ def _by_outcome(
             counts = dict.fromkeys(map(str, _ALWAYS), 0) | dict(counts_of(series))
             for outcome in sorted(counts):
                 yield (series.command, outcome), counts[outcome]
+        for command in totals.known_commands:
+            for outcome in _ALWAYS:
+                yield (command, outcome), 0
 
     return read
 

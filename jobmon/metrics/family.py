@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
+    Exemplar,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.samples import Sample as Line
 
+from jobmon.store.state import Exemplar as OfJob
 from jobmon.store.state import Histogram
 
 T = TypeVar("T")
 
-Value: TypeAlias = float | Histogram
+
+class Marked(NamedTuple):
+    """The number of a counter, and one of those that it counts."""
+
+    number: float
+    exemplar: OfJob
+
+
+Value: TypeAlias = float | Marked | Histogram
 Sample: TypeAlias = tuple[Sequence[str], Value]
 """Values of the family's labels, and the number or the observations."""
+
+_KINDS: Final = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +60,35 @@ class Family(Generic[T]):
             source: What it is read from.
             constant: Labels, with their values, that come before the family's own.
         """
-        labels = [*(name for name, _ in constant), *self.labels]
-        first = [value for _, value in constant]
-        if self.type == "histogram":
-            histogram = HistogramMetricFamily(self.name, self.help, labels=labels)
-            for values, observed in self.read(source):
-                assert isinstance(observed, Histogram)
-                buckets = _cumulative(self.bounds, observed)
-                histogram.add_metric([*first, *values], buckets, observed.sum)
-            return histogram
-        kind = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
-        family = kind(self.name, self.help, labels=labels)
-        for values, number in self.read(source):
-            assert not isinstance(number, Histogram)
-            family.add_metric([*first, *values], number)
+        kind = _KINDS[self.type]
+        family = kind(self.name, self.help)
+        names = (*(name for name, _ in constant), *self.labels)
+        first = tuple(value for _, value in constant)
+        add = family.samples.append
+        for values, value in self.read(source):
+            labels = dict(zip(names, (*first, *values), strict=True))
+            if isinstance(value, Histogram):
+                family.samples += self._buckets(labels, value)
+            elif isinstance(value, Marked):
+                add(Line(self.name, labels, value.number, None, _exemplar(value.exemplar, 1.0)))
+            else:
+                add(Line(self.name, labels, value))
         return family
 
+    def _buckets(self, labels: dict[str, str], observed: Histogram) -> Iterator[Line]:
+        name = f"{self.name}_bucket"
+        exemplars = observed.exemplars
+        uppers = (*map(str, map(float, self.bounds)), "+Inf")
+        count = 0
+        for place, (upper, more) in enumerate(zip(uppers, observed.counts, strict=True)):
+            count += more
+            found = exemplars.get(place)
+            exemplar = _exemplar(found, found.seconds) if found else None
+            yield Line(name, {**labels, "le": upper}, count, None, exemplar)
+        yield Line(f"{self.name}_count", labels, count)
+        yield Line(f"{self.name}_sum", labels, observed.sum)
 
-def _cumulative(bounds: tuple[float, ...], observed: Histogram) -> list[tuple[str, float]]:
-    uppers = [*(str(float(bound)) for bound in bounds), "+Inf"]
-    return list(zip(uppers, itertools.accumulate(observed.counts), strict=True))
+
+def _exemplar(job: OfJob, value: float) -> Exemplar:
+    ids = {"trace_id": job.trace_id, "span_id": job.span_id}
+    return Exemplar(ids, value, job.ended_at)

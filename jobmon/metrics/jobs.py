@@ -6,33 +6,45 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Marked, Sample
 from jobmon.model import Outcome
 from jobmon.store.series import JOB_BUCKETS
 from jobmon.store.state import Histogram, JobSeries, Totals
 
 _SERIES: Final = ("engine", "queue", "job_name")
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
-"""Outcomes shown from 0 on once a job was enqueued, so that ``increase()`` sees the first."""
+"""Outcomes shown from 0 on, so that ``increase()`` sees the first: once a job was enqueued, or is
+known to a worker."""
 
 
 def _labels(series: JobSeries) -> tuple[str, str, str]:
     return series.engine, series.queue, series.job_name
 
 
-def _enqueued(totals: Totals) -> Iterable[Sample]:
-    return ((_labels(series), series.enqueued) for series in totals.jobs)
+def _enqueued(totals: Totals) -> Iterator[Sample]:
+    for series in totals.jobs:
+        yield _labels(series), series.enqueued
+    for labels in totals.known_jobs:
+        yield labels, 0
 
 
-def _started(totals: Totals) -> Iterable[Sample]:
-    return ((_labels(series), series.started) for series in totals.jobs)
+def _started(totals: Totals) -> Iterator[Sample]:
+    for series in totals.jobs:
+        yield _labels(series), series.started
+    for labels in totals.known_jobs:
+        yield labels, 0
 
 
 def _finished(totals: Totals) -> Iterator[Sample]:
     for series in totals.jobs:
         counts = dict.fromkeys(map(str, _ALWAYS), 0) | dict(series.finished)
         for outcome in sorted(counts):
-            yield (*_labels(series), outcome), counts[outcome]
+            exemplar = series.finished_exemplars.get(outcome)
+            count = counts[outcome]
+            yield (*_labels(series), outcome), Marked(count, exemplar) if exemplar else count
+    for labels in totals.known_jobs:
+        for outcome in _ALWAYS:
+            yield (*labels, outcome), 0
 
 
 def _lost_corrected(totals: Totals) -> Iterator[Sample]:

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from starlette.datastructures import QueryParams
 
+from jobmon.metrics.compat import EXPORTERS
+
 Schema: TypeAlias = dict[str, Any]
 Q = TypeVar("Q", bound="Query")
 
@@ -258,6 +260,7 @@ _PATH: Final[dict[str, tuple[Kind, str]]] = {
     "processId": (UUID, "Id of a command run."),
     "jobId": (ENGINE_ID, "The engine's id of a job."),
     "id": (ENGINE_ID, "Number of a failed job, or the engine's id of it."),
+    "exporter": (one_of(*EXPORTERS), "The other exporter."),
 }
 """Parameters of all paths."""
 

@@ -384,14 +384,27 @@ def _outside(sources: Sources) -> list[Endpoint]:
             Endpoint(
                 path,
                 Style.SUCCESS,
-                {"GET": Action(handler, "metrics", summary=summary, answer=_PROMETHEUS, cost=0)},
+                {
+                    "GET": Action(
+                        handler,
+                        "metrics",
+                        summary=f"For Prometheus: {summary}",
+                        answer=_PROMETHEUS,
+                        cost=0,
+                    )
+                },
                 tag="Monitoring",
                 anonymous=sources.settings.metrics.public,
                 quiet=True,
             )
             for path, handler, summary in (
-                ("/metrics", exposition.shared, "For Prometheus: what every replica answers alike"),
-                ("/metrics/self", exposition.own, "For Prometheus: this server process alone"),
+                ("/metrics", exposition.shared, "what every replica answers alike"),
+                ("/metrics/self", exposition.own, "this server process alone"),
+                (
+                    "/metrics/compat/{exporter}",
+                    exposition.compat,
+                    "the same under the names that another exporter uses",
+                ),
             )
         ),
     ]

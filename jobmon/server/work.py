@@ -36,10 +36,12 @@ from jobmon.settings.explain import value_of
 from jobmon.store import connection
 from jobmon.store.holding import taken
 from jobmon.store.identity import Identity
+from jobmon.store.idle_series import IdleSeries
 from jobmon.store.keys import LEADER, PUBLISH, SYNC
 from jobmon.store.lease import Lease
 from jobmon.store.passes import Passes
 from jobmon.store.queues import QueueDepths
+from jobmon.store.reader import Reader
 from jobmon.store.unsynced import Unsynced
 
 if TYPE_CHECKING:
@@ -53,10 +55,12 @@ _EXTEND_EVERY_SECONDS: Final = 60.0
 _ANALYZE_EVERY_SECONDS: Final = 15.0
 """What has drained meanwhile, or is due."""
 _PUBLISH_EVERY_SECONDS: Final = 1.0
+_FORGET_EVERY_SECONDS: Final = 3600.0
 _ALERT_EVERY_SECONDS: Final = 1.0
 _LOOK_EVERY_SECONDS: Final = 5.0
 """Whether a pass of the sync, or of the retention, is due."""
 _LONGEST_FIRST_WAIT_SECONDS: Final = 30.0
+_MOST_RUNS: Final = 10_000
 _STOP_SECONDS: Final = 10.0
 """Longest wait at the end for what is being written; what is not done by then never was."""
 _LOG_EVERY_SECONDS: Final = 600.0
@@ -112,6 +116,8 @@ class Work:
         self._unsynced = Unsynced(self._client, settings)
         self._passes = Passes(self._client, settings)
         self._reaping = Reaping(self._client, settings)
+        self._reader = Reader(self._client, settings)
+        self._idle_series = IdleSeries(self._client, settings)
         self._failures = Failures(
             self._client,
             Committer(History(self._engine, own, LEADER, store), settings, self._stop),
@@ -205,6 +211,9 @@ class Work:
                 _Task("retention", self._prune, _LOOK_EVERY_SECONDS, "old rows are not deleted")
             )
         first = random.uniform(0, _LONGEST_FIRST_WAIT_SECONDS)  # noqa: S311
+        if settings.metrics.series_retention_days:
+            forget = self._forget, _FORGET_EVERY_SECONDS, "idle series stay"
+            found.append(_Task("series", *forget, first))
         if not self._why_not("sync.enabled"):
             found.append(
                 _Task("sync", self._copy, _LOOK_EVERY_SECONDS, "not everything is synced", first)
@@ -251,6 +260,13 @@ class Work:
     def _prune(self, _token: int) -> None:
         if self._migration.done:
             self._retention.turn()
+
+    def _forget(self, token: int) -> None:
+        scheduled = {
+            one.name for one in self._reader.schedules().entries if one.state != "disabled"
+        }
+        running = {run.command for run in self._reader.running_commands(_MOST_RUNS)[0]}
+        self._idle_series.forget(token, scheduled | running)
 
     def _copy_failures(self, token: int) -> None:
         if self._migration.done:

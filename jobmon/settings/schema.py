@@ -602,6 +602,18 @@ class Metrics(Section):
     """The Prometheus endpoint."""
 
     public: bool = _key(False, parse.boolean(), "`/metrics` answers without a token.")
+    series_retention_days: int = _key(
+        30,
+        parse.whole(0, 3650, "d"),
+        "Series of jobs and commands that were idle for longer are removed; 0: never. One that "
+        "comes back begins at 0.",
+    )
+    compat: bool = _key(
+        False,
+        parse.boolean(),
+        "`/metrics/compat/celery-exporter` and `/metrics/compat/rq-exporter` answer, with the "
+        "names that these exporters use.",
+    )
 
 
 @_frozen

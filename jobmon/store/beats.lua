@@ -7,13 +7,15 @@
 --   3 workers            4 workers:beats       5 workers:lost
 --   6 schedulers         7 schedulers:beats
 --   8 runs:beats         9 commands:running
---  10 schedules         11 schedules:seen
+--  10 schedules         11 schedules:seen    12 jobs:known
 --
 -- ARGV
 --   1 schema   2 most workers   3 most schedulers   4 most entries of schedules
---   5, 6 ms after its last beat at which a worker, a scheduler or an entry is forgotten
---   7 ms after which an entry that nobody told again gives way to a new one
---   8 … for each beat: kind, id, age in ms, '1' where it is gone, body
+--   5 most known jobs
+--   6 ms after its last beat at which a worker or a known job is forgotten
+--   7 ms after its last beat at which a scheduler or an entry is forgotten
+--   8 ms after which an entry or a known job that nobody told again gives way to a new one
+--   9 … for each beat: kind, id, age in ms, '1' where it is gone, body
 --
 -- Returns {taken, refused, id of each run that the store does not hold as running, …}, or
 -- {-1, schema} and changes nothing when the store's schema is newer.
@@ -22,7 +24,7 @@ local call, format = redis.call, string.format
 local max = math.max
 
 local TRIM_LIMIT = 200
-local FIRST_BEAT, PARTS = 8, 5
+local FIRST_BEAT, PARTS = 9, 5
 
 local function int(number) return format('%.0f', number) end
 
@@ -35,21 +37,25 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local KINDS = {
   worker = {
     bodies = KEYS[3], beats = KEYS[4], lost = KEYS[5],
-    most = tonumber(ARGV[2]), kept_ms = tonumber(ARGV[5])
+    most = tonumber(ARGV[2]), kept_ms = tonumber(ARGV[6])
   },
   scheduler = {
-    bodies = KEYS[6], beats = KEYS[7], most = tonumber(ARGV[3]), kept_ms = tonumber(ARGV[6])
+    bodies = KEYS[6], beats = KEYS[7], most = tonumber(ARGV[3]), kept_ms = tonumber(ARGV[7])
   },
   schedule = {
-    bodies = KEYS[10], beats = KEYS[11], most = tonumber(ARGV[4]), kept_ms = tonumber(ARGV[6]),
-    stale_ms = tonumber(ARGV[7])
+    bodies = KEYS[10], beats = KEYS[11], most = tonumber(ARGV[4]), kept_ms = tonumber(ARGV[7]),
+    stale_ms = tonumber(ARGV[8])
+  },
+  job = {
+    beats = KEYS[12], most = tonumber(ARGV[5]), kept_ms = tonumber(ARGV[6]),
+    stale_ms = tonumber(ARGV[8])
   }
 }
 
 -- Every key is touched by a typed read, so that a key of another type stops the call here.
 call('HLEN', KEYS[2])
 for _, kind in pairs(KINDS) do
-  call('HLEN', kind.bodies)
+  if kind.bodies then call('HLEN', kind.bodies) end
   call('ZCARD', kind.beats)
   if kind.lost then call('ZCARD', kind.lost) end
 end
@@ -61,7 +67,7 @@ call('HSET', KEYS[1], 'schema', schema)
 
 local function forget(kind, ids)
   if #ids == 0 then return end
-  call('HDEL', kind.bodies, unpack(ids))
+  if kind.bodies then call('HDEL', kind.bodies, unpack(ids)) end
   call('ZREM', kind.beats, unpack(ids))
   if kind.lost then call('ZREM', kind.lost, unpack(ids)) end
 end
@@ -79,7 +85,7 @@ local function admit(name, kind, id)
     )
   end
   if #oldest == 0 then
-    call('HINCRBY', KEYS[2], 'overflow:' .. name, 1)
+    if kind.bodies then call('HINCRBY', KEYS[2], 'overflow:' .. name, 1) end
     return false
   end
   forget(kind, oldest)

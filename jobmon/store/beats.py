@@ -24,14 +24,16 @@ MOST_WORKERS: Final = 1_000
 MOST_SCHEDULERS: Final = 100
 MOST_ENTRIES: Final = 1_000
 """Of all schedules."""
+MOST_KNOWN_JOBS: Final = 1_000
+"""Of all workers."""
 WORKER_FORGOTTEN_SECONDS: Final = 86_400
-"""After its last beat, where no server judged it."""
+"""After its last beat, where no server judged it; so is a job that no worker knows any more."""
 SCHEDULER_FORGOTTEN_SECONDS: Final = 7 * 86_400
 """A scheduler that died must be seen by whoever looks after a long weekend."""
 ENTRY_STALE_SECONDS: Final = 3_600
-"""An entry that was not told again for so long gives way to a new one."""
+"""An entry, or a known job, that was not told again for so long gives way to a new one."""
 
-_KINDS: Final = frozenset({"worker", "run", "scheduler", "schedule"})
+_KINDS: Final = frozenset({"worker", "run", "scheduler", "schedule", "job"})
 _SCRIPT: Final = script.read("beats.lua")
 
 _logger: Final = logging.getLogger("jobmon.store")
@@ -58,11 +60,11 @@ class Beats:
             *(keys.workers, keys.worker_beats, keys.lost_workers),
             *(keys.schedulers, keys.scheduler_beats),
             *(keys.run_beats, keys.running),
-            *(keys.schedules, keys.schedules_seen),
+            *(keys.schedules, keys.schedules_seen, keys.known_jobs),
         )
         self._arguments = (
             SCHEMA_VERSION,
-            *(MOST_WORKERS, MOST_SCHEDULERS, MOST_ENTRIES),
+            *(MOST_WORKERS, MOST_SCHEDULERS, MOST_ENTRIES, MOST_KNOWN_JOBS),
             *(WORKER_FORGOTTEN_SECONDS * 1000, SCHEDULER_FORGOTTEN_SECONDS * 1000),
             ENTRY_STALE_SECONDS * 1000,
         )

@@ -22,13 +22,17 @@ MOST_FINISHED_RUNS: Final = 10_000
 
 _SETTINGS: Final = Struct("<HQQQIIIIII")
 _COUNTS: Final = Struct("<HHHHHH")
-_ITEM: Final = Struct("<BHHHHHBBBIQQQqQHIIIH")
+_ITEM: Final = Struct("<BHHHHHBBBIQQQqQHIIIHH")
 _OF_RUN, _MANUAL, _RUN = 0, 1, 2
 _RANKS: Final[dict[str, int]] = {str(status): rank for status, rank in RANK.items()}
 _OUTCOMES: Final[dict[str, int]] = {"": 0} | {str(o): i for i, o in enumerate(Outcome, 1)}
 _RUN_STATUSES: Final = {"running": 1, "completed": 2, "failed": 3, "lost": 4, "sent": 5}
 _OPEN: Final = frozenset({1, 5})
 _ENDED: Final = int(Stage.ENDED | Stage.LOST)
+_TRACE_ID: Final = b'"trace_id":"'
+_SPAN_ID: Final = b'","span_id":"'
+_IDS_WITHIN: Final = 32 * 1024
+"""Bytes of a record in which they are looked for; they come before errors and arguments."""
 _COPIED_FIELDS: Final = (
     *("command_name", "queue", "class", "created_at", "started_at", "finished_at"),
     *("queue_time", "execution_time", "memory_usage"),
@@ -48,7 +52,7 @@ def fixed_keys(keys: Keys) -> list[str]:
         *(keys.job_totals, keys.command_totals, keys.recorder_totals),
         *(keys.unsynced, keys.drained, keys.failed),
         *(keys.running, keys.finished, keys.finished_by_time, keys.open_runs, keys.run_beats),
-        keys.failures,
+        *(keys.failures, keys.exemplars, keys.series_seen),
     ]
 
 
@@ -136,6 +140,7 @@ class Call:
             *(attempt, delivery, at_ms, execution_us, queue_time_us, peak_memory_bytes),
             *(len(own_id), len(body), len(fields), len(message)),
             self._add_keys(self._names.message(job_id)) if message else 0,
+            _ids_at(body) if stages & _ENDED else 0,
         )
         self._blob += (head, own_id, body, fields, message)
 
@@ -157,7 +162,7 @@ class Call:
             self._run_keys(item.process_id, item.command),
             self._commands.setdefault(label(item.command), len(self._commands) + 1),
             *(0, 0, status, _OUTCOMES[item.outcome], int(item.beats), 1, 0),
-            *(item.at_ms, item.duration_us, item.exit_code, 0, 0, len(item.body), 0, 0, 0),
+            *(item.at_ms, item.duration_us, item.exit_code, 0, 0, len(item.body), 0, 0, 0, 0),
         )
         self._blob += (head, item.body)
 
@@ -220,6 +225,15 @@ class Call:
         for reason, number in dropped.items():
             arguments += (label(reason), number)
         return arguments
+
+
+def _ids_at(body: bytes) -> int:
+    """Where in a record the ids of its span begin, as hexadecimal; 0 where it is not sampled."""
+    found = body.find(_TRACE_ID, 0, _IDS_WITHIN)
+    at = found + len(_TRACE_ID)
+    if found < 0 or not body.startswith(_SPAN_ID, at + 32) or body[at + 61 : at + 62] != b'"':
+        return 0
+    return at
 
 
 def _fields(item: Transition) -> bytes:

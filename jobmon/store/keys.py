@@ -346,6 +346,15 @@ TABLE: Final = (
         "beat of a scheduler's process",
     ),
     Key(
+        "jobs:known",
+        "sorted set",
+        "engine, queue and job name, joined by U+001F, of a job that a worker knows; at most "
+        "1,000. It has no series, and takes no place, before it runs",
+        "when it was told last, Unix ms",
+        "a day after it was told last",
+        "beat of a worker's main process",
+    ),
+    Key(
         "queues:depth:<engine>",
         "string",
         "JSON: of each queue its name, its jobs by state, and since when the oldest can start; at "
@@ -375,28 +384,57 @@ TABLE: Final = (
         "hash",
         "engine, queue and job name, joined by U+001F → number of the series",
         "",
-        "none",
+        "with the series",
         "transition",
     ),
-    Key("series:commands", "hash", "command → number of the series", "", "none", "transition"),
+    Key(
+        "series:commands",
+        "hash",
+        "command → number of the series",
+        "",
+        "with the series",
+        "transition",
+    ),
+    Key(
+        "series:seen",
+        "sorted set",
+        "`jobs:<series>` or `commands:<series>`",
+        "when it last counted something, Unix ms, within an hour",
+        "`metrics.series_retention_days` after that, with all that is of the series",
+        "transition",
+    ),
     Key(
         "series:errors",
         "hash",
         "job name → how many error types it has; job name, U+001F, error type → 1",
         "",
-        "none",
+        "with the series",
         "transition",
     ),
-    Key("labels:job_name", "set", "job names that have series", "", "none", "transition"),
+    Key(
+        "labels:job_name",
+        "set",
+        "job names that have series",
+        "",
+        "with the last of them",
+        "transition",
+    ),
     Key(
         "labels:queue",
         "sorted set",
         "queues that have series",
         "last seen, Unix ms",
-        "none",
+        "with the last of them",
         "transition",
     ),
-    Key("labels:error_type", "set", "error types that have series", "", "none", "transition"),
+    Key(
+        "labels:error_type",
+        "set",
+        "error types that have series",
+        "",
+        "with the last of them",
+        "transition",
+    ),
     Key(
         "totals:jobs",
         "hash",
@@ -404,7 +442,16 @@ TABLE: Final = (
         "`:errors:<error type>`, `:duration:<bucket>`, `:duration:sum_us`, "
         "`:queue_time:<bucket>`, `:queue_time:sum_us`",
         "",
-        "none",
+        "with the series",
+        "transition",
+    ),
+    Key(
+        "exemplars",
+        "hash",
+        "`<series>:duration:<bucket>` or `<series>:finished:<outcome>` → end (Unix ms), duration "
+        "(µs), trace id and span id of a job that was counted there, a newer one every 10 s",
+        "",
+        "with the series",
         "transition",
     ),
     Key(
@@ -564,6 +611,7 @@ class Keys:
         self.run_beats = prefix + "runs:beats"
         self.schedules = prefix + "schedules"
         self.schedules_seen = prefix + "schedules:seen"
+        self.known_jobs = prefix + "jobs:known"
         self.unsynced = prefix + "unsynced"
         self.drained = prefix + "drained"
         self.failures = prefix + "failures"
@@ -575,6 +623,8 @@ class Keys:
         self.job_series = prefix + "series:jobs"
         self.command_series = prefix + "series:commands"
         self.error_series = prefix + "series:errors"
+        self.series_seen = prefix + "series:seen"
+        self.exemplars = prefix + "exemplars"
         self.job_names = prefix + "labels:job_name"
         self.queues = prefix + "labels:queue"
         self.error_types = prefix + "labels:error_type"

@@ -7,12 +7,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from jobmon.store import records
-from jobmon.store.clock import now_us
+from jobmon.store import records, waiting
 from jobmon.store.series import SEPARATOR
 from jobmon.store.totals import text
+from jobmon.store.waiting import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from jobmon.settings.schema import Late as Limits
     from jobmon.store.keys import Keys
 
@@ -74,18 +76,20 @@ class _Entry(NamedTuple):
     series: _Series
 
 
-def queues(client: Any, keys: Keys, limits: Limits) -> tuple[LateQueue, ...]:
-    """Counts of every queue that has series: two counts for each of those.
+def queues(series: Mapping[bytes, bytes], counts: Mapping[str, Waiting]) -> tuple[LateQueue, ...]:
+    """Counts of every queue that has series.
 
-    Raises:
-        redis.RedisError: The store cannot be read.
+    Args:
+        series: ``series:jobs``.
+        counts: By number of the series.
     """
-    counts: dict[tuple[str, str], list[int]] = {}
-    for series, pending, processing in _counted(client, keys, limits, now_us(client) // 1000):
-        own = counts.setdefault((series.engine, series.queue), [0, 0])
-        own[0] += pending
-        own[1] += processing
-    return tuple(LateQueue(*queue, *own) for queue, own in sorted(counts.items()))
+    queues: dict[tuple[str, str], list[int]] = {}
+    for one in _series(series):
+        found = counts.get(one.number, Waiting())
+        own = queues.setdefault((one.engine, one.queue), [0, 0])
+        own[0] += found.pending_late
+        own[1] += found.processing_late
+    return tuple(LateQueue(*queue, *own) for queue, own in sorted(queues.items()))
 
 
 def jobs(client: Any, keys: Keys, limits: Limits, limit: int) -> LateJobs:
@@ -94,12 +98,13 @@ def jobs(client: Any, keys: Keys, limits: Limits, limit: int) -> LateJobs:
     Raises:
         redis.RedisError: The store cannot be read.
     """
-    now_ms = now_us(client) // 1000
-    counted = [one for one in _counted(client, keys, limits, now_ms) if one[1] or one[2]]
+    labels: dict[bytes, bytes] = client.hgetall(keys.job_series)
+    now_ms, counts = waiting.by_series(client, keys, limits)
     pipeline = client.pipeline(transaction=False)
     asked: list[tuple[str, _Series]] = []
-    for series, *_ in counted:
-        for state, name, until in _indexes(keys, limits, now_ms, series):
+    for series in _series(labels):
+        found = counts.get(series.number, Waiting())
+        for state, name, until in _indexes(keys, limits, now_ms, series, found):
             pipeline.zrangebyscore(name, "-inf", until, start=0, num=limit, withscores=True)
             asked.append((state, series))
     oldest = heapq.nsmallest(
@@ -110,44 +115,36 @@ def jobs(client: Any, keys: Keys, limits: Limits, limit: int) -> LateJobs:
             for member, score in entries
         ),
     )
-    found: list[LateJob] = []
+    shown: list[LateJob] = []
     members = [records.named(entry.member) for entry in oldest]
     for entry, record in zip(oldest, records.of(client, keys, members), strict=True):
         job = _job(entry, record, now_ms)
         if job is not None:
-            found.append(job)
-    return LateJobs(tuple(found), sum(one[1] for one in counted), sum(one[2] for one in counted))
+            shown.append(job)
+    return LateJobs(
+        tuple(shown),
+        sum(one.pending_late for one in counts.values()),
+        sum(one.processing_late for one in counts.values()),
+    )
 
 
-def _counted(
-    client: Any, keys: Keys, limits: Limits, now_ms: int
-) -> list[tuple[_Series, int, int]]:
-    labels: dict[bytes, bytes] = client.hgetall(keys.job_series)
-    series: list[_Series] = []
+def _series(labels: Mapping[bytes, bytes]) -> Iterator[_Series]:
     for names, number in labels.items():
         parts = text(names).split(SEPARATOR)
         if len(parts) == 3:
-            series.append(_Series(parts[0], parts[1], parts[2], text(number)))
-    pipeline = client.pipeline(transaction=False)
-    for one in series:
-        for _, name, until in _indexes(keys, limits, now_ms, one):
-            pipeline.zcount(name, "-inf", until)
-    counts: list[int] = pipeline.execute()
-    return list(zip(series, counts[::2], counts[1::2], strict=True))
+            yield _Series(parts[0], parts[1], parts[2], text(number))
 
 
 def _indexes(
-    keys: Keys, limits: Limits, now_ms: int, series: _Series
-) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
-    """Name, key, and highest score of what is late, of both indexes of a series."""
-    return (
-        ("pending", keys.pending(series.number), now_ms - round(limits.pending_seconds * 1000)),
-        (
-            "processing",
-            keys.processing(series.number),
-            now_ms - round(limits.processing_seconds * 1000),
-        ),
-    )
+    keys: Keys, limits: Limits, now_ms: int, series: _Series, found: Waiting
+) -> Iterator[tuple[str, str, int]]:
+    """State, key, and highest score of what is late, of each index of a series that has some."""
+    if found.pending_late:
+        until = now_ms - round(limits.pending_seconds * 1000)
+        yield "pending", keys.pending(series.number), until
+    if found.processing_late:
+        until = now_ms - round(limits.processing_seconds * 1000)
+        yield "processing", keys.processing(series.number), until
 
 
 def _job(entry: _Entry, record: bytes | None, now_ms: int) -> LateJob | None:

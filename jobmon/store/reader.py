@@ -21,6 +21,7 @@ from jobmon.store import (
     records,
     schedules,
     sync_state,
+    waiting,
     whereabouts,
     workers,
 )
@@ -37,7 +38,14 @@ from jobmon.store.state import (
     RunCounters,
     Totals,
 )
-from jobmon.store.totals import command_series, job_series, number, text
+from jobmon.store.totals import (
+    command_series,
+    job_series,
+    known_commands,
+    known_jobs,
+    number,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -197,10 +205,10 @@ class Reader:
         for own in numbers:
             pipeline.zcount(self._keys.failed_in(own), int((now - self._failed_ttl) * 1000), "+inf")
         failed = dict(zip(numbers, pipeline.execute(), strict=True))
-        sizes = self._sizes(series.values())
+        _, sizes = waiting.by_series(self._redis, self._keys, self._late)
         counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
         for labels, own in series.items():
-            size = (*sizes[text(own)], failed[text(own)])
+            size = (*sizes.get(text(own), waiting.Waiting())[:2], failed[text(own)])
             parts = text(labels).split(SEPARATOR)
             if any(size) and len(parts) == 3:
                 queue = counts.setdefault(parts[1], [0, 0, 0])
@@ -240,6 +248,8 @@ class Reader:
         for name in (keys.job_series, keys.job_totals, keys.command_series, keys.command_totals):
             pipeline.hgetall(name)
         pipeline.hgetall(keys.recorder_totals)
+        pipeline.hgetall(keys.exemplars)
+        pipeline.zrange(keys.known_jobs, 0, -1)
         pipeline.hvals(keys.running)
         pipeline.scard(keys.job_names)
         pipeline.zcard(keys.queues)
@@ -250,13 +260,18 @@ class Reader:
         results = pipeline.execute()
         results, sync = results[:-asked], results[-asked:]
         results, noted = results[:-of_judged], results[-of_judged:]
-        jobs, job_totals, commands, command_totals, recorder, running, *used, open_runs = results
+        jobs, job_totals, commands, command_totals, recorder, exemplars, known = results[:7]
+        running, *used, open_runs = results[7:]
         counters = _counters(recorder)
         lag = counters.get("lag_ms")
-        told = self.schedules()
+        _, sizes = waiting.by_series(self._redis, keys, self._late)
+        scheduled = self.schedules()
+        planned = (one.name for one in scheduled.entries if one.state != "disabled")
         return Totals(
-            jobs=job_series(jobs, job_totals, self._sizes(jobs.values())),
+            jobs=job_series(jobs, job_totals, exemplars, sizes),
+            known_jobs=known_jobs(known, jobs),
             commands=command_series(commands, command_totals, running, self._open_jobs(open_runs)),
+            known_commands=known_commands((*planned, *self._named), commands),
             transitions=counters.get("transitions", 0),
             dropped=_family(counters, "dropped"),
             label_overflow=_family(counters, "overflow"),
@@ -268,13 +283,13 @@ class Reader:
             },
             sync=sync_state.understood(sync, counters),
             lag=None if lag is None else lag / 1000,
-            schedules=told,
+            schedules=scheduled,
             workers=self.workers(),
             workers_lost=_family(counters, "workers_lost"),
-            late=late.queues(self._redis, keys, self._late),
+            late=late.queues(jobs, sizes),
             queues=queues.read(self._redis, keys),
             queue_errors=_family(counters, "queue_errors"),
-            configured=self._configured({text(name) for name in commands} - {OTHER}, told),
+            configured=self._configured({text(name) for name in commands} - {OTHER}, scheduled),
             judged=judged.understood(noted),
         )
 
@@ -374,15 +389,6 @@ class Reader:
             for job_id, record in zip(some_ids, found, strict=True):
                 if record is not None:
                     yield job_id, record
-
-    def _sizes(self, series: Iterable[bytes]) -> dict[str, tuple[int, int]]:
-        numbers = [text(one) for one in series]
-        pipeline = self._redis.pipeline(transaction=False)
-        for one in numbers:
-            pipeline.zcard(self._keys.pending(one))
-            pipeline.zcard(self._keys.processing(one))
-        sizes: list[int] = pipeline.execute()
-        return dict(zip(numbers, zip(sizes[::2], sizes[1::2], strict=True), strict=True))
 
 
 def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandRun:

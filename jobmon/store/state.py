@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobmon.store.schedules import Schedules
 from jobmon.store.workers import WorkerState
@@ -108,6 +108,17 @@ class FailedJob:
     record: bytes
 
 
+class Exemplar(NamedTuple):
+    """One job among those that a number counts, by its span, which was sampled."""
+
+    trace_id: str
+    span_id: str
+    seconds: float
+    """How long it ran."""
+    ended_at: float
+    """Unix seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Observations by bucket, not cumulative; the last bucket has no upper bound."""
@@ -115,6 +126,8 @@ class Histogram:
     counts: tuple[int, ...]
     sum: float
     """Seconds."""
+    exemplars: Mapping[int, Exemplar] = field(default_factory=dict[int, Exemplar])
+    """By bucket, counted from 0."""
 
     @property
     def count(self) -> int:
@@ -143,6 +156,8 @@ class JobSeries:
     """Gauge: jobs that wait now."""
     processing: int
     """Gauge: jobs that run now."""
+    finished_exemplars: Mapping[str, Exemplar]
+    """By outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +191,11 @@ class Totals:
     """All aggregates of the store at one moment."""
 
     jobs: list[JobSeries]
+    known_jobs: list[tuple[str, str, str]]
+    """Engine, queue and name of jobs that have no series yet, but would get one if they ran."""
     commands: list[CommandSeries]
+    known_commands: list[str]
+    """The same of commands."""
     transitions: int
     dropped: Mapping[str, int]
     """By reason."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-from jobmon.store.series import COMMAND_BUCKETS, JOB_BUCKETS, OTHER, SEPARATOR
-from jobmon.store.state import CommandSeries, Histogram, JobSeries
+from jobmon.store import series as limits
+from jobmon.store.series import COMMAND_BUCKETS, JOB_BUCKETS, OTHER, SEPARATOR, label
+from jobmon.store.state import CommandSeries, Exemplar, Histogram, JobSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+_PLACES: Final = tuple(map(str, range(100)))
+_EXEMPLAR: Final = re.compile(rb"(\d+) (\d+) ([0-9a-f]{32}) ([0-9a-f]{16})")
 
 
 def number(value: object) -> int:
@@ -40,11 +47,17 @@ class Fields:
         """Counters of a family."""
         return self.families.get(name, {})
 
-    def histogram(self, name: str, bounds: tuple[float, ...]) -> Histogram:
-        """A histogram over the given bounds and one bucket beyond."""
+    def histogram(
+        self,
+        name: str,
+        bounds: tuple[float, ...],
+        exemplars: Mapping[str, Exemplar] = MappingProxyType({}),
+    ) -> Histogram:
+        """A histogram over the given bounds and one bucket beyond, with exemplars by bucket."""
         family = self.family(name)
-        counts = tuple(family.get(str(place), 0) for place in range(len(bounds) + 1))
-        return Histogram(counts, family.get("sum_us", 0) / 1_000_000)
+        counts = tuple([family.get(place, 0) for place in _PLACES[: len(bounds) + 1]])
+        marked = {number(place): exemplar for place, exemplar in exemplars.items()}
+        return Histogram(counts, family.get("sum_us", 0) / 1_000_000, marked)
 
 
 def by_series(raw: Mapping[bytes, bytes]) -> dict[str, Fields]:
@@ -61,19 +74,39 @@ def by_series(raw: Mapping[bytes, bytes]) -> dict[str, Fields]:
     return found
 
 
+def exemplars_by_family(
+    raw: Mapping[bytes, bytes],
+) -> dict[tuple[str, str], dict[str, Exemplar]]:
+    """What can be understood of ``exemplars``: by series and family, then by member."""
+    found: dict[tuple[str, str], dict[str, Exemplar]] = {}
+    for place, value in raw.items():
+        match = _EXEMPLAR.fullmatch(value)
+        if match is not None:
+            ended_ms, took_us, trace_id, span_id = match.groups()
+            series, _, name = text(place).partition(":")
+            family, _, member = name.partition(":")
+            found.setdefault((series, family), {})[member] = Exemplar(
+                *(trace_id.decode(), span_id.decode()), int(took_us) / 1e6, int(ended_ms) / 1000
+            )
+    return found
+
+
 def job_series(
     series: Mapping[bytes, bytes],
     totals: Mapping[bytes, bytes],
-    sizes: Mapping[str, tuple[int, int]],
+    exemplars: Mapping[bytes, bytes],
+    sizes: Mapping[str, tuple[int, ...]],
 ) -> list[JobSeries]:
     """Every job series, in the order of its labels.
 
     Args:
         series: ``series:jobs``.
         totals: ``totals:jobs``.
-        sizes: By series number, how many jobs wait and how many run.
+        exemplars: ``exemplars``.
+        sizes: By series number, how many jobs wait and how many run, first.
     """
     fields_of = by_series(totals)
+    exemplars_of = exemplars_by_family(exemplars)
     found: list[JobSeries] = []
     for labels, raw_number in series.items():
         parts = text(labels).split(SEPARATOR)
@@ -81,7 +114,7 @@ def job_series(
             continue
         own = text(raw_number)
         fields = fields_of.get(own, Fields())
-        pending, processing = sizes.get(own, (0, 0))
+        pending, processing, *_ = sizes.get(own, (0, 0))
         found.append(
             JobSeries(
                 engine=parts[0],
@@ -92,13 +125,52 @@ def job_series(
                 finished=fields.family("finished"),
                 lost_corrected=fields.count("lost_corrected"),
                 errors=fields.family("errors"),
-                duration=fields.histogram("duration", JOB_BUCKETS),
+                duration=fields.histogram(
+                    "duration", JOB_BUCKETS, exemplars_of.get((own, "duration"), {})
+                ),
                 queue_time=fields.histogram("queue_time", JOB_BUCKETS),
                 pending=pending,
                 processing=processing,
+                finished_exemplars=exemplars_of.get((own, "finished"), {}),
             )
         )
     return sorted(found, key=lambda one: (one.engine, one.queue, one.job_name))
+
+
+def known_jobs(told: Iterable[bytes], series: Mapping[bytes, bytes]) -> list[tuple[str, str, str]]:
+    """Labels of jobs that have no series, as far as there are places for them.
+
+    Args:
+        told: ``jobs:known``.
+        series: ``series:jobs``.
+    """
+    of_series = [text(labels).split(SEPARATOR) for labels in series]
+    places = [
+        ({parts[at] for parts in of_series if len(parts) == 3} - {OTHER}, most)
+        for at, most in ((1, limits.MOST_QUEUES), (2, limits.MOST_JOB_NAMES))
+    ]
+    found: list[tuple[str, str, str]] = []
+    for labels in sorted(told):
+        parts = text(labels).split(SEPARATOR)
+        if len(parts) != 3 or labels in series:
+            continue
+        both = tuple(zip(parts[1:], places, strict=True))
+        if all(value in taken or len(taken) < most for value, (taken, most) in both):
+            found.append((parts[0], parts[1], parts[2]))
+            for value, (taken, _) in both:
+                taken.add(value)
+    return found
+
+
+def known_commands(names: Iterable[str], series: Mapping[bytes, bytes]) -> list[str]:
+    """Commands that have no series, as far as there are places for them.
+
+    Args:
+        names: All that are known from elsewhere.
+        series: ``series:commands``.
+    """
+    fresh = {label(name) for name in names} - set(series)
+    return [text(name) for name in sorted(fresh)[: max(0, limits.MOST_COMMANDS - len(series))]]
 
 
 def command_series(

@@ -11,6 +11,7 @@
 --  11 unsynced          12 drained          13 jobs:failed
 --  14 commands:running  15 commands:finished                    16 commands:finished:by-time
 --  17 runs:open         18 runs:beats       19 failures
+--  20 exemplars         21 series:seen
 -- KEYS of a run, at the index its items name
 --   +0 command:<processId>:jobs     +1 command:metrics:<command>:<processId>
 --   +2 command:<processId>:attempts +3 command:<processId>:unsynced  +4 command-pid-map:<command>
@@ -40,7 +41,7 @@ local floor, max, min, band, bnot = math.floor, math.max, math.min, bit.band, bi
 
 local SETTINGS = '<HI8I8I8I4I4I4I4I4I4'
 local COUNTS = '<HHHHHH'
-local ITEM = '<BHHHHHBBBI4I8I8I8i8I8HI4I4I4H'
+local ITEM = '<BHHHHHBBBI4I8I8I8i8I8HI4I4I4HH'
 local OF_RUN, MANUAL, RUN = 0, 1, 2
 
 local STATUSES = {'pending', 'processing', 'lost', 'retrying', 'revoked', 'failed', 'completed'}
@@ -60,6 +61,8 @@ local INDEX_MARGIN_MS = 3600000
 local FURTHEST_READY_MS = 366 * 86400000 -- a wrong clock must not keep a run for ever
 local TRIM_LIMIT = 200
 local QUEUE_SEEN_MS = 60000
+local SERIES_SEEN_MS = 3600000
+local EXEMPLAR_MS = 10000 -- between two of one place
 
 local RANK = {}
 for rank, status in ipairs(STATUSES) do RANK[status] = rank end
@@ -112,7 +115,8 @@ local job_totals, command_totals, recorder_totals = {}, {}, {}
 local command_latest = {}
 local zadd, zrem = {}, {}
 local new_series, new_commands, new_errors, new_job_names, new_error_types = {}, {}, {}, {}, {}
-local seen_queues = {}
+local seen_queues, seen_series = {}, {}
+local exemplars = {}
 local messages = {}
 
 -- Label sets to series: sticky, bounded, overflow under `other`.
@@ -175,6 +179,7 @@ if label_count > 0 then
     end
     job_name_of[i] = job_name
     seen_queues[queue] = true
+    seen_series[#seen_series + 1] = 'jobs:' .. series_of[i]
   end
 end
 
@@ -203,6 +208,7 @@ if command_count > 0 then
         command_overflows[i] = name ~= 'other'
       end
     end
+    seen_series[#seen_series + 1] = 'commands:' .. command_series_of[i]
   end
 end
 
@@ -237,8 +243,10 @@ local function observe(totals, family, which, value)
       break
     end
   end
-  add(totals, family .. ':' .. bucket, 1)
+  local field = family .. ':' .. bucket
+  add(totals, field, 1)
   add(totals, family .. ':sum_us', value)
+  return field
 end
 
 -- Records.
@@ -361,13 +369,13 @@ local items = {}
 local position = 1
 for i = 1, item_count do
   local item = {struct.unpack(ITEM, ARGV[7], position)}
-  local start = item[21]
-  item[22] = sub(ARGV[7], start, start + item[16] - 1)
+  local start = item[22]
+  item[23] = sub(ARGV[7], start, start + item[16] - 1)
   position = start + item[16] + item[17] + item[18] + item[19]
   items[i] = item
   if item[1] ~= MANUAL then
     local run = load_run(item[3], process_ids[item[2]])
-    if item[1] == OF_RUN then run.ids[#run.ids + 1] = item[22] end
+    if item[1] == OF_RUN then run.ids[#run.ids + 1] = item[23] end
   end
 end
 for _, run in ipairs(run_order) do
@@ -447,9 +455,12 @@ local function count_stages(item, bits, seen, label, command)
   end
   if band(bits, ENDED + WAS_LOST) == 0 then return end
   local own = command_series_of[command]
+  local is_traced = item[21] > 0
   if command_overflows[command] then add(recorder_totals, 'overflow:command', 1) end
   if band(bits, WAS_LOST) ~= 0 then
-    add(job_totals, series .. ':finished:lost', 1)
+    local field = series .. ':finished:lost'
+    add(job_totals, field, 1)
+    if is_traced then exemplars[field] = item end
     add(command_totals, own .. ':jobs_finished:lost', 1)
   else
     if band(seen, WAS_LOST) ~= 0 then
@@ -457,10 +468,13 @@ local function count_stages(item, bits, seen, label, command)
       add(command_totals, own .. ':lost_corrected', 1)
     end
     local name = OUTCOMES[outcome]
-    add(job_totals, series .. ':finished:' .. name, 1)
+    local field = series .. ':finished:' .. name
+    add(job_totals, field, 1)
     add(command_totals, own .. ':jobs_finished:' .. name, 1)
+    if is_traced then exemplars[field] = item end
     if outcome ~= REVOKED_OUTCOME then
-      observe(job_totals, series .. ':duration', 2, item[13])
+      local bucket = observe(job_totals, series .. ':duration', 2, item[13])
+      if is_traced then exemplars[bucket] = item end
     end
   end
   if item[6] > 0 then
@@ -477,7 +491,7 @@ local oldest_ms
 local function apply_job(item)
   local label, command, rank, outcome = item[5], item[4], item[7], item[8]
   local attempt, delivery, at_ms, execution, peak = item[10], item[11], item[12], item[13], item[15]
-  local id = item[22]
+  local id = item[23]
   local owner
   if item[1] == MANUAL then
     owner = load_manual(item[3], process_ids[item[2]], id)
@@ -539,7 +553,7 @@ local function apply_job(item)
         keep_old(owner, field, {
           rank = rank, attempt = attempt, delivery = delivery, execution = execution,
           peak = peak, series = series_of[label], stages = format('%x', seen + bits),
-          body = sub(ARGV[7], item[21] + item[16], item[21] + item[16] + item[17] - 1)
+          body = sub(ARGV[7], item[22] + item[16], item[22] + item[16] + item[17] - 1)
         })
         changed, shown = true, true
       end
@@ -581,7 +595,7 @@ local function apply_job(item)
   job.rank, job.attempt, job.delivery, job.execution = rank, attempt, delivery, execution
   job.peak = max(job.peak, peak)
   job.series = series_of[label]
-  local body_at = item[21] + item[16]
+  local body_at = item[22] + item[16]
   job.raw, job.opaque = nil, nil
   job.body = sub(ARGV[7], body_at, body_at + item[17] - 1)
   job.at_ms = at_ms
@@ -668,7 +682,7 @@ local pid_map = {}
 local function apply_run(item)
   local run = runs[item[3]]
   local series, at_ms, status = command_series_of[item[4]], item[12], item[7]
-  local body_at = item[21] + item[16]
+  local body_at = item[22] + item[16]
   local body = sub(ARGV[7], body_at, body_at + item[17] - 1)
   oldest_ms = min(oldest_ms or at_ms, at_ms)
   if status == RUNNING or status == SENT then
@@ -883,6 +897,32 @@ for queue in pairs(seen_queues) do
   local seen_ms = call('ZSCORE', KEYS[6], queue)
   if seen_ms and now_ms - seen_ms < QUEUE_SEEN_MS then seen_queues[queue] = nil end
 end
+if #seen_series > 0 then
+  for i, seen_ms in ipairs(call('ZMSCORE', KEYS[21], unpack(seen_series))) do
+    if not seen_ms or now_ms - seen_ms >= SERIES_SEEN_MS then
+      push(zadd, KEYS[21], int(now_ms))
+      push(zadd, KEYS[21], seen_series[i])
+    end
+  end
+end
+local new_exemplars = {}
+if next(exemplars) then
+  local places = {}
+  for place in pairs(exemplars) do places[#places + 1] = place end
+  for i, told in ipairs(call('HMGET', KEYS[20], unpack(places))) do
+    local item = exemplars[places[i]]
+    local at_ms, told_ms = min(item[12], now_ms), told and tonumber(match(told, '^%d+')) or 0
+    if at_ms >= told_ms + EXEMPLAR_MS then
+      -- "trace_id":"<32>","span_id":"<16>", from the first of the 32 on.
+      local ids = item[22] + item[16] + item[21]
+      new_exemplars[#new_exemplars + 1] = places[i]
+      new_exemplars[#new_exemplars + 1] = format(
+        '%.0f %.0f %s %s', at_ms, item[13], sub(ARGV[7], ids, ids + 31),
+        sub(ARGV[7], ids + 45, ids + 60)
+      )
+    end
+  end
+end
 for key in pairs(zadd) do call('ZCARD', key) end
 for key in pairs(zrem) do call('ZCARD', key) end
 for _, run in ipairs(run_order) do
@@ -1085,6 +1125,7 @@ for key, message in pairs(messages) do call('SET', key, message, 'PX', int(faile
 for i = 1, #dropped, 2 do add(recorder_totals, 'dropped:' .. dropped[i], tonumber(dropped[i + 1])) end
 if applied + late > 0 then add(recorder_totals, 'transitions', applied + late) end
 for field, number in pairs(job_totals) do call('HINCRBY', KEYS[8], field, int(number)) end
+if #new_exemplars > 0 then call('HSET', KEYS[20], unpack(new_exemplars)) end
 for field, number in pairs(command_totals) do call('HINCRBY', KEYS[9], field, int(number)) end
 for field, number in pairs(command_latest) do call('HSET', KEYS[9], field, int(number)) end
 for field, number in pairs(recorder_totals) do call('HINCRBY', KEYS[10], field, int(number)) end

@@ -158,6 +158,8 @@ def test_what_is_written_for_machines_and_people(kind: Kind, ask: Asking, known:
     prometheus = Asking(kind, known.url, token=METRICS)
     assert "# TYPE" in prometheus("metrics")
     assert "# TYPE" in prometheus("own_metrics")
+    with pytest.raises(NotFound, match=r"metrics\.compat is false"):
+        prometheus("compat_metrics", "rq-exporter")
     stranger = Asking(kind, known.url)
     assert stranger("alive") is True
     assert stranger("ready") is True

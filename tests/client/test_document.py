@@ -191,6 +191,7 @@ VALUES: dict[str, Any] = {
     "command": "data:ünique & more",
     "cursor": "a/b+c=",
     "days": 11,
+    "exporter": "celery-exporter",
     "id": "12345678",
     "job_id": "an.engine:s-id",
     "page": 3,

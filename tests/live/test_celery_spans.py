@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from jobmon.settings import Settings
+from jobmon.store.reader import Reader
 from tests.conftest import RedisServer
 from tests.live.celery_fixtures import Run, celery_worker, command, wait_for
 from tests.otlp import Receiver, attributes
@@ -48,5 +50,11 @@ def test_a_commands_trace_holds_a_span_of_each_attempt(
         assert {span.parent_span_id for span in attempts} == {root.span_id}
         parents = {span.parent_span_id for span in of("nest")}
         assert len(parents) == 3
+        with store.client() as client:
+            series = Reader(client, Settings()).totals().jobs
+        exemplars = [one for each in series for one in each.finished_exemplars.values()]
+        assert len(exemplars) >= 5  # of each name, and of each outcome of `flaky`
+        for one in exemplars:
+            assert by_id[one.span_id].trace_id.hex() == one.trace_id
         (failed,) = of("fail")
         assert failed.status.code == failed.status.STATUS_CODE_ERROR

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobmon.metrics.catalogue import store_registry
+from jobmon.metrics.catalogue import shared
 from jobmon.store import connection
 from jobmon.store.reader import Reader
 from tests.serving import Recorded
@@ -22,7 +21,7 @@ def sampled(recorded: Recorded) -> Sampled:
 
     def value(name: str, /, **labels: str) -> float | None:
         with connection.connect(recorded.settings) as client:
-            page = generate_latest(store_registry(Reader(client, recorded.settings), "shop"))
+            page = shared(Reader(client, recorded.settings), "shop").page(openmetrics=False)
         wanted = {"app": "shop", **labels}
         found = [
             sample.value

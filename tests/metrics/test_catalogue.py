@@ -5,23 +5,42 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.openmetrics import exposition, parser
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics import parser
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from jobmon.metrics import catalogue, process
-from jobmon.metrics.catalogue import process_registry, store_registry
+from jobmon.metrics.catalogue import process_registry, shared
+from jobmon.metrics.exposition import printed
+from jobmon.metrics.family import Family, Marked
 from jobmon.metrics.process import Activity
 from jobmon.model import Outcome
 from jobmon.store import connection
 from jobmon.store.reader import Reader
+from jobmon.store.state import Exemplar, Histogram
 from tests.serving import Recorded
 
 FAMILIES = [
     *(family for group in catalogue.GROUPS.values() for family in group),
     *process.FAMILIES,
 ]
+
+
+class Fixed(Collector):
+    """Families that stay as they are."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def test_names_are_unique_and_follow_the_conventions() -> None:
@@ -53,12 +72,72 @@ def pages(recorded: Recorded) -> dict[str, bytes]:
     activity.answered("GET", "/metrics", 200)
     activity.collected(0.02)
     with connection.connect(recorded.settings) as client:
-        shared = store_registry(Reader(client, recorded.settings), "shop")
+        families = shared(Reader(client, recorded.settings), "shop")
         return {
-            "text": generate_latest(shared),
-            "openmetrics": exposition.generate_latest(shared),
+            "text": families.page(openmetrics=False),
+            "openmetrics": families.page(openmetrics=True),
             "self": generate_latest(process_registry(activity)),
         }
+
+
+@dataclass
+class Given:
+    """What the families below are read from."""
+
+    number: float
+    exemplar: Exemplar
+
+
+ODD: tuple[Family[Given], ...] = (
+    Family(
+        "odd",
+        "gauge",
+        'A \\ with "quotes" and\na line.',
+        ("b", "a"),
+        lambda given: [(('"', "\\\n☃"), given.number), (("", " "), 1)],
+    ),
+    Family("bare", "gauge", "Without labels.", (), lambda given: [((), given.number)]),
+    Family("none", "counter", "Without series.", (), lambda _: []),
+    Family(
+        "marked_total",
+        "counter",
+        "Marked.",
+        ("a",),
+        lambda given: [(("x",), Marked(7, given.exemplar)), (("y",), 1234567)],
+    ),
+    Family(
+        "times",
+        "histogram",
+        "Times.",
+        ("a",),
+        lambda given: [
+            (("x",), Histogram((1, 0, 2), 3.5, {0: given.exemplar, 2: given.exemplar})),
+            (("y",), Histogram((0, 0, 1234567), 0.1)),
+        ],
+        (0.5, 1.0),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "number", [0, 1, 0.1, 2.5, 1234567, 1e6, 1e21, -3.0, float("inf"), 1790000000.123]
+)
+@pytest.mark.parametrize("constant", [(), (("app", 'sh"op'),)])
+def test_both_pages_say_what_prometheus_client_would(
+    number: float, constant: tuple[tuple[str, str], ...]
+) -> None:
+    given = Given(number, Exemplar("1" * 32, "2" * 16, 0.25, 1790000000.123))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Fixed(family.metric(given, constant) for family in ODD))
+    text = printed(ODD, given, constant, openmetrics=False)
+    assert list(text_string_to_metric_families(text.decode())) == list(
+        text_string_to_metric_families(generate_latest(registry).decode())
+    )
+    opened = printed(ODD, given, constant, openmetrics=True)
+    assert list(parser.text_string_to_metric_families(opened.decode())) == list(
+        parser.text_string_to_metric_families(openmetrics.generate_latest(registry).decode())
+    )
+    assert (text.count(b" # {"), opened.count(b" # {")) == (0, 3)
 
 
 @pytest.mark.parametrize("page", ["text", "self"])
@@ -92,8 +171,8 @@ def test_openmetrics_is_valid_and_says_the_same(pages: dict[str, bytes]) -> None
 def test_one_reading_of_the_store_makes_one_page(recorded: Recorded) -> None:
     recorded.run().jobs(3, Outcome.COMPLETED)
     with connection.connect(recorded.settings) as client:
-        registry = store_registry(Reader(client, recorded.settings), "shop")
+        families = shared(Reader(client, recorded.settings), "shop")
         before = client.info("commandstats").get("cmdstat_exec", {"calls": 0})["calls"]
-        generate_latest(registry)
+        families.page(openmetrics=True)
         after = client.info("commandstats")["cmdstat_exec"]["calls"]
     assert after - before == 1

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from jobmon.model import Outcome
+from jobmon.model import Beat, Outcome
+from jobmon.store import connection
+from jobmon.store.beats import Beats
 from tests.metrics.conftest import Sampled
 from tests.serving import Recorded
 
@@ -23,6 +25,18 @@ def test_runs_are_counted_by_outcome_and_the_usual_two_from_zero(
     recorded.run().end(Outcome.FAILED, 1)
     assert sampled("jobmon_command_runs_total", **COMMAND, outcome="completed") == 1
     assert sampled("jobmon_command_runs_total", **COMMAND, outcome="failed") == 1
+
+
+def test_a_command_of_a_schedule_is_shown_from_zero(recorded: Recorded, sampled: Sampled) -> None:
+    with connection.connect(recorded.settings) as client:
+        body = b'{"name":"data:process","job_name":"j","engine":"celery","kind":"beat"}'
+        Beats(client, recorded.settings).send([Beat("schedule", "s\x1fdata:process", body=body)])
+    for outcome in ("completed", "failed"):
+        assert sampled("jobmon_command_runs_total", **COMMAND, outcome=outcome) == 0
+        assert sampled("jobmon_command_jobs_finished_total", **COMMAND, outcome=outcome) == 0
+    assert sampled("jobmon_command_runs_in_progress", **COMMAND) is None
+    recorded.run().end()
+    assert sampled("jobmon_command_runs_total", **COMMAND, outcome="completed") == 1
 
 
 def test_open_runs_are_counted_and_the_oldest_is_dated(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jobmon.model import Outcome, Stage, Status
+from jobmon.model import Beat, Outcome, Stage, Status
+from jobmon.store import connection
+from jobmon.store.beats import Beats
+from jobmon.store.series import label_set
 from tests.metrics.conftest import Sampled
 from tests.serving import Recorded
 
@@ -18,6 +21,20 @@ def test_stages_are_counted_by_engine_queue_and_name(recorded: Recorded, sampled
     assert sampled("jobmon_jobs_started_total", **SERIES) == 2
     mail = {"engine": "rq", "queue": "mail", "job_name": "send"}
     assert sampled("jobmon_jobs_started_total", **mail) == 1
+
+
+def test_a_job_that_a_worker_knows_is_shown_from_zero(recorded: Recorded, sampled: Sampled) -> None:
+    with connection.connect(recorded.settings) as client:
+        labels = label_set(*SERIES.values()).decode()
+        Beats(client, recorded.settings).send([Beat("job", labels)])
+    assert sampled("jobmon_jobs_enqueued_total", **SERIES) == 0
+    assert sampled("jobmon_jobs_started_total", **SERIES) == 0
+    for outcome in ("completed", "failed"):
+        assert sampled("jobmon_jobs_finished_total", **SERIES, outcome=outcome) == 0
+    assert sampled("jobmon_job_duration_seconds_count", **SERIES) is None
+    recorded.run().job(Outcome.COMPLETED)
+    assert sampled("jobmon_jobs_finished_total", **SERIES, outcome="completed") == 1
+    assert sampled("jobmon_job_duration_seconds_count", **SERIES) == 1
 
 
 def test_ends_are_counted_by_outcome_and_the_usual_two_from_zero(

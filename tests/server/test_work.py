@@ -137,6 +137,22 @@ def test_who_does_not_sync_copies_failures_and_says_why(
     assert "jobmon-sync" not in {thread.name for thread in work._threads}
 
 
+def test_the_server_that_leads_forgets_series_that_are_idle(
+    recorded: Recorded, store: RedisServer
+) -> None:
+    recorded.run("idle").end()
+    recorded.run("runs")
+    recorded.run("new").end()
+    with recorded.client() as client:
+        idle_since = time.time() * 1000 - 31 * 86_400_000
+        for name in ("idle", "runs"):
+            number = client.hget("jobmon:series:commands", name)
+            client.zadd("jobmon:series:seen", {b"commands:" + number: idle_since})
+        reader = Reader(client, recorded.settings)
+        with Served(store.url, "--no-http", "--no-schedule"):
+            until(lambda: {one.command for one in reader.totals().commands} == {"runs", "new"}, 60)
+
+
 def test_a_server_that_ends_hands_over_at_once(recorded: Recorded, store: RedisServer) -> None:
     with Served(store.url, "--no-http") as one:
         until(lambda: leader(recorded) == one.process.pid)

@@ -660,7 +660,7 @@ def check(reference: Reference, found: Snapshot) -> None:
         *(keys.queues, keys.error_types, keys.job_totals, keys.command_totals),
         *(keys.recorder_totals, keys.unsynced, keys.drained, keys.failures, keys.failed),
         *(keys.synced, keys.running, keys.finished, keys.finished_by_time, keys.open_runs),
-        *(keys.run_beats, *indexes),
+        *(keys.run_beats, keys.exemplars, keys.series_seen, *indexes),
     }
     for name, (_, expires_ms) in found.items():
         if name in forever:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis-keys.md"
 KINDS = {dict: "hash", bytes: "string", set: "set"}
 
+TRACED = b'"trace_id":"%s","span_id":"%s","v":1}' % (b"1" * 32, b"2" * 16)
+
 
 def test_the_page_of_the_documentation_is_made_from_the_table() -> None:
     assert PAGE.read_text() == reference(), "python -m jobmon.store.keys > " + str(PAGE)
@@ -46,6 +48,7 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
                 run_transition("p2", "running"),
                 transition("p1", "a", Status.PENDING),
                 transition("p1", "b", Status.PROCESSING),
+                transition("p1", "e", Status.COMPLETED)._replace(stages=4, body=TRACED),
                 transition("p1", "c", Status.FAILED, message=b"replay", error_type="KeyError"),
                 transition("p1", "d", Status.RETRYING),
                 transition("p1", "d", Status.COMPLETED, 2),
@@ -63,6 +66,7 @@ def test_every_key_that_is_written_is_in_the_table(store: RedisServer) -> None:
                 Beat("scheduler", "s", body=b"{}"),
                 Beat("schedule", "s\x1fe", body=b"{}"),
                 Beat("run", "p3"),
+                Beat("job", "celery\x1fq\x1fn"),
             ]
         )
         found = snapshot(client)
