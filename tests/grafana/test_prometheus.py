@@ -40,6 +40,7 @@ SENT: Final = "tick"
 """One that a scheduler sends."""
 CHOSEN: Final = {"__rate_interval": "1m", "__range": "5m"}
 
+TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 NOBODY: Final = "http://127.0.0.1:9"
 """Nobody listens there."""
 SCHEDULE: Final[dict[str, tuple[str, str, list[Any]]]] = {
@@ -115,7 +116,7 @@ def load(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) ->
         ]
         config = SHIPPED.read_text().replace("scrape_interval: 15s", "scrape_interval: 500ms")
         config = config.replace(LISTEN, '", "'.join(servers))
-        prometheus = Prometheus(folder / "prometheus", config)
+        prometheus = Prometheus(folder / "prometheus", config, "--enable-feature=exemplar-storage")
         stack.callback(prometheus.stop)
         found = Load(prometheus)
         for times in (1, 2):  # a rate needs two
@@ -142,7 +143,7 @@ def happen(recorded: Recorded) -> None:
     """Everything once that can happen to runs and jobs."""
     for outcome in Outcome:
         run = recorded.run(COMMAND)
-        run.jobs(2, outcome)
+        run.jobs(2, outcome, trace_id=TRACE, span_id="1" * 16)
         if outcome in (Outcome.FAILED, Outcome.LOST):
             run.end(outcome)
         if outcome in (Outcome.COMPLETED, Outcome.LOST):
@@ -198,6 +199,19 @@ def test_every_variable_has_values(load: Load, name: str) -> None:
             series, _, label = one["query"].removeprefix("label_values(")[:-1].rpartition(", ")
             values = load.ask(f"label/{label}/values", **{"match[]": filled(series, name)})
             assert values, one["query"]
+
+
+@pytest.mark.parametrize("name", ["command", "jobs"])
+def test_dots_lead_to_traces(load: Load, name: str) -> None:
+    now = time.time()
+    with_traces = [one for one in asked(name) if one.target.get("exemplar")]
+    assert with_traces
+    for one in with_traces:
+        found = load.ask(
+            "query_exemplars", query=filled(one.expression, name), start=now - 300, end=now + 60
+        )
+        labels = [each["labels"] for series in found for each in series["exemplars"]]
+        assert TRACE in [each["trace_id"] for each in labels], one.where
 
 
 def test_what_two_servers_answer_is_counted_once(load: Load) -> None:
