@@ -99,23 +99,13 @@ def shared(reader: Reader, app: str) -> StoreCollector:
     return StoreCollector(reader, families, (("app", app),))
 
 
-def store_registry(reader: Reader, app: str) -> CollectorRegistry:
-    """The same for whoever wants a registry. Registering reads nothing."""
-    return _registry(shared(reader, app))
-
-
 def process_registry(activity: Activity) -> CollectorRegistry:
     """What ``/metrics/self`` prints: this process, its interpreter, and its answers."""
-    registry = _registry(_ActivityCollector(activity))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_ActivityCollector(activity))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    return registry
-
-
-def _registry(collector: Collector) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
     return registry
 
 

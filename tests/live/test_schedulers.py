@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from jobmon.metrics.catalogue import store_registry
+from jobmon.metrics.catalogue import shared
 from jobmon.store import schedules
 from jobmon.store.reader import Reader
 from tests.conftest import RedisServer
@@ -166,7 +167,8 @@ def test_its_series_tell_of_a_beat_that_is_frozen_and_of_one_that_was_killed(
     store: RedisServer, known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedules, "SILENT_SECONDS", 2.0)
-    registry = store_registry(Reader(known.client, known.settings), "shop")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(shared(Reader(known.client, known.settings), "shop"))
 
     def is_up(value: float) -> bool:
         """Whether there is one scheduler, and its series has this value."""
