@@ -6,18 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
+from jobmon.settings.webhooks import TYPES
 from jobmon.store.anomalies import SHOWN_SECONDS, ShownAnomaly
 from jobmon.store.series import label
 from jobmon.store.state import Totals
 
 _LABELS: Final = ("scope", "name", "signal")
 _SCOPE: Final = "command"
-SIGNALS: Final = (
-    *("performance_degradation", "performance_improvement", "workload_spike", "workload_drop"),
-    *("failure_rate_spike", "failure_rate_drop", "missed_execution", "memory_growth"),
-    *("queue_time_growth", "overdue_run"),
-)
-"""Kinds of anomaly."""
 
 
 def _shown(totals: Totals) -> dict[tuple[str, str, str], list[ShownAnomaly]]:
@@ -44,7 +39,7 @@ def _score(totals: Totals) -> Iterator[Sample]:
 
 def _opened(totals: Totals) -> Iterator[Sample]:
     # Shown from 0 on, so that `increase()` sees the first one.
-    counts = dict.fromkeys(SIGNALS, 0) | dict(totals.judged.opened)
+    counts = dict.fromkeys(TYPES, 0) | dict(totals.judged.opened)
     for signal, count in sorted(counts.items()):
         yield (_SCOPE, signal), count
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar, 
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
+    from urllib.parse import SplitResult
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -233,6 +234,15 @@ def route_prefix() -> Rule[str]:
     )
 
 
+def _require_host(parts: SplitResult) -> None:
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 0 to 65535") from None
+
+
 def redis_url() -> Rule[str]:
     """Address of the state store. The message never repeats it: it may hold a password."""
 
@@ -248,12 +258,7 @@ def redis_url() -> Rule[str]:
             return value
         if parts.scheme not in ("redis", "rediss"):
             raise ValueError
-        if not parts.hostname:
-            raise ValueError("it names no host")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("its port is not a number from 0 to 65535") from None
+        _require_host(parts)
         return value
 
     return text(
@@ -274,12 +279,7 @@ def broker_url() -> Rule[str]:
             parts = urlsplit(one)
             if parts.scheme not in _BROKERS:
                 raise ValueError
-            if not parts.hostname:
-                raise ValueError("it names no host")
-            try:
-                _ = parts.port
-            except ValueError:
-                raise ValueError("its port is not a number from 0 to 65535") from None
+            _require_host(parts)
         return value
 
     return text(
@@ -298,12 +298,7 @@ def management_url() -> Rule[str]:
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https"):
             raise ValueError
-        if not parts.hostname:
-            raise ValueError("it names no host")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("its port is not a number from 0 to 65535") from None
+        _require_host(parts)
         if not parts.username:
             raise ValueError("it names no user")
         if parts.query or parts.fragment:

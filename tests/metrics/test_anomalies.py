@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from jobmon.analysis.checks import Kind
 from jobmon.analysis.rounds import Rounds
 from jobmon.history import database
-from jobmon.metrics.anomalies import SIGNALS
 from jobmon.store import connection
 from jobmon.store.anomalies import MOST_SHOWN, SHOWN_SECONDS, ShownAnomalies, ShownAnomaly
 from tests.analysis.evaluated import OWN, Evaluated, evaluated
@@ -50,10 +48,6 @@ def analyze(fleet: Evaluated) -> None:
         assert rounds.all() is not None
     finally:
         rounds.close()
-
-
-def test_kinds_are_those_of_the_analysis() -> None:
-    assert set(SIGNALS) == set(Kind)
 
 
 def test_an_anomaly_is_active_counted_once_and_inactive_for_an_hour(
