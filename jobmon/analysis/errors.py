@@ -19,19 +19,19 @@ _FIRST: Final = 8
 _DRIFT: Final = 60
 """Errors whose median tells of a trend, which the level lags behind."""
 _ENOUGH_DRIFT: Final = 25
-_NEWEST: Final = 12
-"""What may be a change that lasts must not widen what it is held against."""
+_ENOUGH_STEADY: Final = 12
+"""Errors that tell the spread without what is usual of commands."""
 
 _BELIEF_RUNS: Final = 4
 """So many runs is the usual spread of commands worth, ..."""
 _FEW_RUNS: Final = 30
 """... until there are so many."""
 
-_TAIL_POINTS: Final = (2.95, 3.37, 3.79, 4.05, 4.55)
-"""How many times its median is the 96 % point of Student's |t|, nothing odd included, ..."""
+_TAIL_POINTS: Final = (2.055, 2.167, 2.353, 2.477, 2.722)
+"""How many times its biweight spread is the 96 % point of Student's |t|, ..."""
 _TAIL_DEGREES: Final = (60.0, 10.0, 5.0, 4.0, 3.0)
 """... of so many degrees of freedom."""
-_USUAL_TAIL: Final = 3.2
+_USUAL_TAIL: Final = 2.12
 """Of commands in general, a little heavier than normal ..."""
 _USUAL_TAIL_RUNS: Final = 100
 """... which is worth so many runs: a far point of few runs tells little."""
@@ -48,8 +48,6 @@ class Side(NamedTuple):
 
     spread: float
     """Of the next error."""
-    steady: float
-    """Of one run's error, the newest left out."""
     known: float
     """How far runs come often enough that another one is no news."""
 
@@ -63,6 +61,22 @@ class Errors(NamedTuple):
     """Of freedom of Student's t."""
     up: Side
     down: Side
+    alone: Floats
+    """Of each run, as far as its own: without what its level erred by. None of few runs."""
+    floor: float
+    """Least spread."""
+
+    def steady(self, newest: int) -> float:
+        """Spread of one run around its level, the same to both sides as that of means is.
+
+        Args:
+            newest: Runs left out, the one judged among them: what may be a change must not widen
+                what it is held against.
+        """
+        before = self.alone[: len(self.alone) + 1 - newest]
+        if len(before) < _ENOUGH_STEADY:
+            return max(self.up.spread, self.down.spread)
+        return float(np.hypot(robust.biweight(before), self.floor))
 
     def p_value(self, far: float, side: Side) -> float:
         """Chance of a run so far to that side of its level: of a prediction, Student's t."""
@@ -94,9 +108,11 @@ def learn(y: Floats, floor: float, usual: float) -> Errors:
         drift = robust.median(past[-_DRIFT:]) * min(1.0, len(past) / _ENOUGH_DRIFT)
         past = past - drift
         level += drift
+        alone = past / np.sqrt(1 + _MEDIAN / LEVEL)
         widened = 1.0
     else:
         past = y - level
+        alone = past[:0]
         widened = float(np.sqrt(n / (n - 1) * (1 + _MEDIAN / n)))
     belief = _BELIEF_RUNS / (_BELIEF_RUNS + n) if n < _FEW_RUNS else 0.0
 
@@ -105,13 +121,10 @@ def learn(y: Floats, floor: float, usual: float) -> Errors:
         return float(np.sqrt(square)) * widened
 
     spreads = [scale(found) for found in _spreads(past)]
-    steady = spreads
-    if len(past) > LEVEL:
-        steady = [float(np.hypot(found, floor)) for found in _spreads(past[:-_NEWEST])]
     recent, apart = past[-_KNOWN_RUNS:], 3 * min(spreads)
     known = [_known(recent, apart), _known(-recent, apart)]
-    up, down = (Side(*values) for values in zip(spreads, steady, known, strict=True))
-    return Errors(level, _degrees(past, n), up, down)
+    up, down = (Side(*values) for values in zip(spreads, known, strict=True))
+    return Errors(level, _degrees(past, n), up, down, alone, floor)
 
 
 def _spreads(errors: Floats) -> tuple[float, float]:
@@ -126,14 +139,16 @@ def _spreads(errors: Floats) -> tuple[float, float]:
 
 
 def _degrees(errors: Floats, n: int) -> float:
-    """What the spread is sure of, and how heavy the tails are."""
+    """What the spread is sure of, and how heavy the tails are: by a far point, held against the
+    biweight, which of some fifty runs errs by half of what their median does."""
     sure = 0.85 * (n - 1) + (_BELIEF_RUNS if n < _FEW_RUNS else 0)
     ranked = np.sort(np.abs(errors))
     ranked = ranked[: len(ranked) - len(ranked) // 50]
     many = len(ranked)
     tail = _USUAL_TAIL
-    if many >= _FEW_RUNS and ranked[many // 2] > 0:
-        found = float(ranked[int(0.96 * many)] / ranked[many // 2])
+    spread = robust.biweight(errors) if many >= _FEW_RUNS else 0.0
+    if spread > 0:
+        found = float(ranked[int(0.96 * many)]) / spread
         tail = (many * found + _USUAL_TAIL_RUNS * tail) / (many + _USUAL_TAIL_RUNS)
     return min(sure, float(np.interp(tail, _TAIL_POINTS, _TAIL_DEGREES)))
 

@@ -16,7 +16,6 @@ from scipy.special import pdtr, pdtrc
 from jobmon.analysis import errors, growth, modes, robust, season, size, sustained
 from jobmon.analysis.change import NONE, Change
 from jobmon.analysis.checks import MOST_RATIO, Baseline, Check, Kind
-from jobmon.analysis.errors import Side
 from jobmon.analysis.runs import ENOUGH_RUNS, Floats, Run, Runs
 
 _FEW_RUNS: Final = 12
@@ -156,7 +155,7 @@ class _Judgement:
         is_anomaly = is_beyond and p_value < self._alpha and self._counts(self._centre, self._now)
         centre, now, test, runs = self._centre, self._now, "Student's t of one run", 1
         if not is_anomaly:
-            change, name = self._change(sign, side, effect)
+            change, name = self._change(sign, effect)
             moved = self._centre - self._errors.level
             before = sign * change.before + moved
             newest = before + sign * change.far
@@ -189,10 +188,10 @@ class _Judgement:
             runs,
         )
 
-    def _change(self, sign: int, side: Side, effect: float) -> tuple[Change, str]:
+    def _change(self, sign: int, effect: float) -> tuple[Change, str]:
         """What the newest runs show together, if it is significant and counts."""
         series = sign * self._series
-        change = sustained.risen(series, side.steady)
+        change = sustained.risen(series, self._errors.steady)
         if change.p_value < self._question.metric.lasting_alpha and change.far >= effect:
             return change, "Student's t of the last runs"
         if self._question.metric.may_leak:

@@ -106,6 +106,38 @@ def test_a_change_that_lasts_is_seen_and_becomes_normal() -> None:
     assert not any(found[35:])
 
 
+def test_a_shift_is_seen_within_three_runs() -> None:
+    seen = 0
+    for seed in range(40):
+        runs = [
+            one._replace(work_seconds=one.work_seconds * (1.6 if at >= 40 else 1))
+            for at, one in enumerate(history(43, seed, spread=0.09))
+        ]
+        seen += any(
+            Kind.PERFORMANCE_DEGRADATION in kinds(runs[:at], runs[at]) for at in range(40, 43)
+        )
+    assert seen >= 38
+
+
+def test_runs_that_resemble_their_neighbours_wander_without_alarm() -> None:
+    alarms = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        noise, now = 0.0, []
+        for one in history(43, seed, spread=0.0):
+            noise = 0.7 * noise + math.sqrt(1 - 0.7**2) * rng.standard_normal()
+            now.append(one._replace(work_seconds=one.work_seconds * math.exp(0.2 * noise)))
+        alarms += bool(kinds(now[:-1], now[-1]))
+    assert alarms <= 3
+
+
+def test_a_lone_jump_of_the_number_of_jobs_is_told_whatever_chance_makes_of_the_tails() -> None:
+    for seed in range(1, 12):
+        *before, latest = history(61, seed)
+        many = latest._replace(job_count=325.0, work_seconds=325 * 0.5)
+        assert Kind.WORKLOAD_SPIKE in kinds(before, many, Thresholds())
+
+
 def test_few_runs_are_not_enough() -> None:
     verdict = judge(Runs.of(history(ENOUGH_RUNS - 1)), history()[-1], Thresholds())
     assert not verdict.is_enough
