@@ -35,6 +35,7 @@ class Filled:
         seconds: float = 0.0,
         peak: int = 0,
         ago: float = 60.0,
+        partial: bool = False,
         **more: Any,
     ) -> str:
         """A run that ended; ``seconds`` is what its jobs took, or itself if it has none."""
@@ -55,6 +56,8 @@ class Filled:
             "exit_code": "0",
             "born": str(int(started * 1e6)),
         }
+        if partial:
+            known["partial"] = "1"
         row = rows.run(process_id, command, self._next(), known, datetime.now(UTC))
         self._history.write(1, Batch(runs=[row]))
         return process_id

@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobmon.analysis.checks import Check, Kind, Verdict
 from jobmon.analysis.judge import judge
@@ -75,9 +76,7 @@ def evaluate(
     judged = tuple(
         Judged(one.id, one.version, queue_times.get(one.process_id)) for one in window.unjudged
     )
-    places = np.flatnonzero(window.is_drained & ~window.is_partial)
-    if not len(places):
-        places = np.flatnonzero(window.is_drained)
+    places = comparable(window)
     runs = Runs(*np.ascontiguousarray(numbers[places].T))
     new = {one.place for one in window.unjudged}
     asked = [at for at, place in enumerate(places) if int(place) in new][-MOST_NEW:]
@@ -115,6 +114,13 @@ def evaluate(
         judged=judged,
         is_enough=not verdicts or verdicts[-1][1].is_enough,
     )
+
+
+def comparable(window: Window) -> NDArray[np.intp]:
+    """Places of the runs that are judged, and by which others are: those that ended and were seen
+    whole. Of a command of which no run was, all that ended."""
+    whole = np.flatnonzero(window.is_drained & ~window.is_partial)
+    return whole if len(whole) else np.flatnonzero(window.is_drained)
 
 
 def _until(incident: Incident) -> float | None:

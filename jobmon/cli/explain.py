@@ -11,11 +11,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from jobmon import settings as configuration
 from jobmon.analysis.checks import Check, Kind, Verdict
+from jobmon.analysis.evaluation import comparable
 from jobmon.analysis.judge import judge
 from jobmon.analysis.missed import Expectation
 from jobmon.analysis.runs import Run, Runs
@@ -125,20 +127,21 @@ def _explained(window: Window, last: int, this: Moment, settings: Settings) -> _
 
 def _judged(window: Window, last: int, wanted: Wishes) -> list[_Judged]:
     """The last runs, the newest last."""
-    runs = [Run(*row) for row in window.numbers[window.is_drained].tolist()]
-    history = Runs.of(runs)
-    first = max(0, len(runs) - last)
+    runs = Runs(*np.ascontiguousarray(window.numbers[comparable(window)].T))
     return [
-        _Judged(one, judge(history.first(at), one, wanted.thresholds, wanted.zone or UTC))
-        for at, one in enumerate(runs[first:], start=first)
+        _Judged(one, judge(runs.first(at), one, wanted.thresholds, wanted.zone or UTC))
+        for at in range(max(0, len(runs) - last), len(runs))
+        for one in (runs.run(at),)
     ]
 
 
 def _shown(found: _Explained, metric: str, settings: Settings) -> RenderableType:
     key = found.window.key
-    many = int(found.window.is_drained.sum())
+    many = len(comparable(found.window))
     title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): {many} runs in "
     title += f"the last {settings.analyze_mode.retention_days} days"
+    if left_out := int(found.window.is_drained.sum()) - many:
+        title += f", {left_out} more seen only in part"
     kinds = _METRICS[metric]
     drawn = [(one, _check(one.verdict, kinds)) for one in found.judged]
     scale = Scale.over(

@@ -24,6 +24,12 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         for n in range(30, 0, -1):
             found.run("data:process", jobs=100, seconds=50.0 + n % 3, ago=n * 3600.0)
         found.run("data:process", jobs=100, seconds=150.0, ago=60)
+        for n in range(10, 0, -1):
+            found.run("data:late", jobs=100, seconds=50.0 + n % 3, ago=n * 3600.0)
+        found.run("data:late", jobs=3, seconds=90.0, ago=120, partial=True)
+        found.run("data:late", jobs=100, seconds=50.0, ago=60)
+        for n in range(8, 0, -1):
+            found.run("data:unseen", jobs=100, seconds=50.0 + n % 3, ago=n * 60.0, partial=True)
         found.run("data:new", jobs=1, seconds=1.0, ago=60)
         yield found
 
@@ -75,6 +81,21 @@ def test_json_holds_every_check(store: RedisServer, history: Filled) -> None:
 
 def test_a_new_command_has_not_enough_history(store: RedisServer, history: Filled) -> None:
     assert "not enough history" in explain(store, history, "data:new").stdout
+
+
+def test_runs_seen_in_part_are_left_out_as_an_evaluation_does(
+    store: RedisServer, history: Filled
+) -> None:
+    said = explain(store, history, "data:late", "--runs", "1", "--format", "json")
+    [command] = json.loads(said.stdout)["commands"]
+    [last] = command["runs"]
+    assert (last["job_count"], last["checks"][0]["baseline"]["n"]) == (100, 10)
+
+    def title(name: str) -> str:
+        return " ".join(explain(store, history, name, "--runs", "1").stdout.split())
+
+    assert "11 runs in the last 30 days, 1 more seen only in part" in title("data:late")
+    assert "8 runs in the last 30 days run" in title("data:unseen")
 
 
 def test_a_command_that_never_ran_is_said_to(store: RedisServer, history: Filled) -> None:
