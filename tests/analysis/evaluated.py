@@ -18,11 +18,13 @@ from jobmon.history import migrate, rows
 from jobmon.history.rows import Row
 from jobmon.history.schema import tables
 from jobmon.history.write import Batch, History
-from jobmon.model import RunTransition
+from jobmon.model import Beat, RunTransition
 from jobmon.settings import Settings
 from jobmon.store import connection
+from jobmon.store.beats import Beats
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.lease import Lease
+from jobmon.store.schedules import SEPARATOR
 from jobmon.store.writer import Writer
 from tests.conftest import RedisServer
 from tests.databases import Database
@@ -124,6 +126,18 @@ class Evaluated:
         at_ms = int(time.time() * 1000)
         done = RunTransition(process_id, command, "completed", "completed", at_ms, 1, 0, body)
         Writer(self.client, self.settings).apply([done])
+
+    def scheduler(
+        self, *entries: dict[str, Any], engine: str = "celery", kind: str = "beat", ago: float = 0.0
+    ) -> None:
+        """One that tells of its entries, and whose loop turned so long ago."""
+        about = {"engine": engine, "kind": kind, "app": "default"}
+        said = about | {"name": "shop", "hostname": "web-1", "pid": 7, "entries": len(entries)}
+        beats = [Beat("scheduler", "a", int(ago * 1000), json.dumps(said).encode())]
+        for entry in entries:
+            body = json.dumps(about | entry).encode()
+            beats.append(Beat("schedule", f"a{SEPARATOR}{entry['name']}", 0, body))
+        assert Beats(self.client, self.settings).send(beats).taken == len(beats)
 
     def judge_all(self) -> None:
         """Take what there is for judged, as in a history that was analyzed all along."""

@@ -24,6 +24,7 @@ from jobmon.settings import load
 from jobmon.store.keys import LEADER
 from jobmon.store.reader import Reader
 from jobmon.store.sync_state import SyncState
+from tests.analysis.evaluated import evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database, made
 from tests.filled import filled
@@ -265,6 +266,20 @@ def test_what_is_not_normal_is_found_and_told_unasked(
         with Served(store.url, DATABASE_URL=one.url), store.client() as client:
             until(lambda: float(recorded_began(store)) > began, 60)
             assert client.xlen("jobmon:anomalies:events") == 1
+
+
+def test_a_run_that_beat_should_have_started_is_missed_until_one_starts(
+    store: RedisServer, tmp_path: Path
+) -> None:
+    with made("sqlite", tmp_path) as one, evaluated(one, store) as fleet:
+        for ago in (420, 360, 300):
+            fleet.run("report", ago=ago, seconds=1.0, source="schedule")
+        fleet.scheduler({"name": "report", "schedule": "every 60 s", "timezone": "UTC"})
+        with Served(store.url, DATABASE_URL=one.url):
+            until(lambda: fleet.turns() == [("opened", "missed_execution")], 60)
+            fleet.start("report")
+            until(lambda: [state for state, _ in fleet.turns()] == ["opened", "resolved"], 60)
+            assert fleet.incidents()[0]["resolution"] == "started"
 
 
 def recorded_began(store: RedisServer) -> bytes:
