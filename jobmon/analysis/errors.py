@@ -27,11 +27,11 @@ _BELIEF_RUNS: Final = 4
 _FEW_RUNS: Final = 30
 """... until there are so many."""
 
-_TAIL_POINTS: Final = (2.055, 2.167, 2.353, 2.477, 2.722)
-"""How many times its biweight spread is the 96 % point of Student's |t|, ..."""
+_TAIL_POINTS: Final = (2.95, 3.37, 3.79, 4.05, 4.55)
+"""How many times its median is the 96 % point of Student's |t|, nothing odd included, ..."""
 _TAIL_DEGREES: Final = (60.0, 10.0, 5.0, 4.0, 3.0)
 """... of so many degrees of freedom."""
-_USUAL_TAIL: Final = 2.12
+_USUAL_TAIL: Final = 3.2
 """Of commands in general, a little heavier than normal ..."""
 _USUAL_TAIL_RUNS: Final = 100
 """... which is worth so many runs: a far point of few runs tells little."""
@@ -139,16 +139,14 @@ def _spreads(errors: Floats) -> tuple[float, float]:
 
 
 def _degrees(errors: Floats, n: int) -> float:
-    """What the spread is sure of, and how heavy the tails are: by a far point, held against the
-    biweight, which of some fifty runs errs by half of what their median does."""
+    """What the spread is sure of, and how heavy the tails are."""
     sure = 0.85 * (n - 1) + (_BELIEF_RUNS if n < _FEW_RUNS else 0)
     ranked = np.sort(np.abs(errors))
     ranked = ranked[: len(ranked) - len(ranked) // 50]
     many = len(ranked)
     tail = _USUAL_TAIL
-    spread = robust.biweight(errors) if many >= _FEW_RUNS else 0.0
-    if spread > 0:
-        found = float(ranked[int(0.96 * many)]) / spread
+    if many >= _FEW_RUNS and ranked[many // 2] > 0:
+        found = float(ranked[int(0.96 * many)] / ranked[many // 2])
         tail = (many * found + _USUAL_TAIL_RUNS * tail) / (many + _USUAL_TAIL_RUNS)
     return min(sure, float(np.interp(tail, _TAIL_POINTS, _TAIL_DEGREES)))
 

@@ -131,13 +131,6 @@ def test_runs_that_resemble_their_neighbours_wander_without_alarm() -> None:
     assert alarms <= 3
 
 
-def test_a_lone_jump_of_the_number_of_jobs_is_told_whatever_chance_makes_of_the_tails() -> None:
-    for seed in range(1, 12):
-        *before, latest = history(61, seed)
-        many = latest._replace(job_count=325.0, work_seconds=325 * 0.5)
-        assert Kind.WORKLOAD_SPIKE in kinds(before, many, Thresholds())
-
-
 def test_few_runs_are_not_enough() -> None:
     verdict = judge(Runs.of(history(ENOUGH_RUNS - 1)), history()[-1], Thresholds())
     assert not verdict.is_enough
