@@ -24,6 +24,14 @@ LITERAL: Final = "jobmon-literal.rules.yaml"
 ENOUGH_RUNS: Final = 20
 """As the shipped rules want of `jobmon_baseline_runs`."""
 _RUNBOOKS: Final = "https://runbooks.example/jobmon"
+_DASHBOARDS: Final = "https://grafana.example/d"
+_FOLDED: Final = "max without (instance, pod, replica, endpoint, container)"
+_DESCRIPTION: Final = (
+    "In {{ $labels.app }} it is {{ $value | humanize }}, beyond the bound that jobmon has learned."
+)
+_LONG: Final = "10m"
+_ENOUGH_STARTS: Final = 20
+"""In five minutes, as the bound was learned from."""
 _HEAD: Final = """\
 # The alerts of jobmon-learned.rules.yaml with numbers in place of series, as jobmon rules export
 # --literal wrote them. Load this file or that one. A number moves once a week at most.
@@ -132,17 +140,27 @@ class _Rule:
         yield f"        expr: {_quoted(self._expr)}"
         if self._wait:
             yield f"        for: {self._wait}"
+        if self._wait == _LONG:
+            yield "        keep_firing_for: 5m"
         yield "        labels:"
         for name, value in self._labels.items():
             # Values are templates.
             yield f"          {name}: {_quoted(value.replace('{{', '{{`{{`}}'))}"
         yield "        annotations:"
         yield f"          summary: {_quoted(self._summary)}"
+        yield f"          description: {_quoted(_DESCRIPTION)}"
         yield f"          runbook_url: {_quoted(f'{runbooks}/{self._alert}.md')}"
+        board = "jobmon-command" if "command" in self._labels else "jobmon-queues"
+        chosen = "&".join(
+            f"var-{name}={{{{ $labels.{name} | urlquery }}}}"
+            for name in ("app", "command", "engine", "queue")
+            if name in self._labels
+        )
+        yield f"          dashboard_url: {_quoted(f'{_DASHBOARDS}/{board}?{chosen}')}"
 
 
 def _rules(app: str, command: str, one: Learned) -> Iterator[_Rule]:
-    if one.runs < ENOUGH_RUNS:
+    if one.runs < ENOUGH_RUNS and one.maximum_seconds is None:
         return
     labels = {"app": app, "command": command}
 
@@ -163,6 +181,8 @@ def _rules(app: str, command: str, one: Learned) -> Iterator[_Rule]:
             *("JobmonCommandStillRunningTooLong", f"time() - {since} > {most}"),
             *(f"still runs, after {seconds}.", "1m"),
         )
+    if one.runs < ENOUGH_RUNS:
+        return
     if bounds.duration_lower is not None and bounds.duration_lower.value > 0:
         least = _number(bounds.duration_lower.value)
         failed = newest("jobmon_command_last_run_failed")
@@ -184,12 +204,14 @@ def _rules(app: str, command: str, one: Learned) -> Iterator[_Rule]:
 def _of_queue(app: str, engine: str, queue: str, bound: Bound) -> _Rule:
     labels = {"app": app, "engine": engine, "queue": queue}
     recorded = f"app_queue:jobmon_job_queue_time_seconds:p95_5m{_selector(labels)}"
+    started = f"jobmon_job_queue_time_seconds_bucket{_selector({**labels, 'le': '+Inf'})}"
     return _Rule(
         "JobmonQueueWaitAboveBaseline",
-        f"{recorded} > {_number(bound.value)}",
+        f"{recorded} > {_number(bound.value)} and on (app, engine, queue) "
+        f"sum by (app, engine, queue) ({_FOLDED} (rate({started}[5m]))) * 300 >= {_ENOUGH_STARTS}",
         labels,
         "Jobs wait longer than usual in queue {{ $labels.queue }}.",
-        "10m",
+        _LONG,
     )
 
 

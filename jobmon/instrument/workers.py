@@ -19,12 +19,13 @@ from jobmon.store.series import label_set
 
 MOST_RUNNING: Final = 200
 """Ids of running jobs in one beat; the number of all is told too."""
-MOST_QUEUES: Final = 50
+MOST_QUEUES: Final = 200
 MOST_JOBS: Final = 500
 JOBS_EVERY_SECONDS: Final = 600.0
 """Time between two tellings of the jobs that it knows; the store may have missed the last one."""
 _LONGEST_NAME: Final = 255
 _MOST_BYTES_OF_IDS: Final = 20 * 1024
+_MOST_BYTES_OF_QUEUES: Final = 8 * 1024
 
 
 class Now(NamedTuple):
@@ -111,18 +112,20 @@ class Worker:
     def _told(self) -> dict[str, object]:
         now = self._now()
         return {
-            "queues": [name[:_LONGEST_NAME] for name in islice(now.queues, MOST_QUEUES)],
+            "queues": _bounded(
+                (name[:_LONGEST_NAME] for name in now.queues), MOST_QUEUES, _MOST_BYTES_OF_QUEUES
+            ),
             "slots": now.slots,
             "busy": now.busy,
-            "running": _bounded(now.running),
+            "running": _bounded(map("/".join, now.running), MOST_RUNNING, _MOST_BYTES_OF_IDS),
             "resident_memory_bytes": resident_bytes(),
         }
 
 
-def _bounded(running: Iterable[tuple[str, str]]) -> list[str]:
-    size, kept = 0, ["/".join(one) for one in islice(running, MOST_RUNNING)]
+def _bounded(members: Iterable[str], most: int, most_bytes: int) -> list[str]:
+    size, kept = 0, list(islice(members, most))
     for place, member in enumerate(kept):
         size += len(member.encode("utf-8", "replace"))
-        if size > _MOST_BYTES_OF_IDS:
+        if size > most_bytes:
             return kept[:place]
     return kept

@@ -35,6 +35,40 @@ def expected(totals: Totals) -> dict[str, float]:
     return found
 
 
+def _longest(totals: Totals) -> Iterator[Sample]:
+    found = {command: one.longest for command, one in totals.judged.learned.items()}
+    # Those are told at once, before anything was learned.
+    for command, seconds in sorted((found | _declared(totals)).items()):
+        if seconds is not None:
+            yield (command,), seconds
+
+
+def _declared(totals: Totals) -> dict[str, float]:
+    return {
+        command: own.maximum_run_time_seconds
+        for command, own in totals.configured.items()
+        if own.maximum_run_time_seconds is not None and not own.mute
+    }
+
+
+def _maximum(totals: Totals) -> Iterable[Sample]:
+    return (((command,), seconds) for command, seconds in sorted(_declared(totals).items()))
+
+
+def _grace(totals: Totals) -> Iterator[Sample]:
+    declared = {
+        command: own.start_margin_seconds
+        for command, own in totals.configured.items()
+        if not own.mute
+    }
+    found = {command: one.grace_seconds for command, one in totals.judged.learned.items()}
+    for command in sorted(found | declared):
+        seconds = declared.get(command)
+        seconds = found.get(command) if seconds is None else seconds
+        if seconds is not None:
+            yield (command,), seconds
+
+
 def _known(value_of: Callable[[Learned], float | None]) -> Callable[[Totals], Iterable[Sample]]:
     """One series for each command whose value is known."""
 
@@ -66,7 +100,14 @@ FAMILIES: Final = (
         "gauge",
         "How long a run may take at most, by those before it or by `maximum_run_time_seconds`.",
         _COMMAND,
-        _known(lambda one: one.longest),
+        _longest,
+    ),
+    Family(
+        "jobmon_command_maximum_run_time_seconds",
+        "gauge",
+        "How long a run may take by `maximum_run_time_seconds`, which the upper bound follows.",
+        _COMMAND,
+        _maximum,
     ),
     Family(
         "jobmon_command_duration_lower_bound_seconds",
@@ -129,7 +170,7 @@ FAMILIES: Final = (
         "gauge",
         "How late a command may start: `start_margin_seconds`, or what is usual.",
         _COMMAND,
-        _known(lambda one: one.grace_seconds),
+        _grace,
     ),
     Family(
         "jobmon_queue_time_upper_bound_seconds",

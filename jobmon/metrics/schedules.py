@@ -64,7 +64,8 @@ def _next_expected(totals: Totals) -> Iterator[Sample]:
             found[one.name] = min(one.next_due_at, found.get(one.name, one.next_due_at))
     # What a scheduler tells goes before what was learned.
     for name, moment in (learned.expected(totals) | found).items():
-        yield (name,), moment
+        if name not in totals.configured or not totals.configured[name].mute:
+            yield (name,), moment
 
 
 FAMILIES: Final = (

@@ -29,6 +29,9 @@ MOST_HELD: Final = 1_000
 """Messages in workers' hands that are looked at; they stand for the others."""
 _MOST_HELD_BYTES: Final = 4 << 20
 _TOGETHER: Final = 100
+_LARGE_TOGETHER: Final = 5
+"""Asked for at once until it is known that they are small."""
+_SMALL_BYTES: Final = 16 << 10
 _MOST_BINDINGS: Final = 1_000
 """Of one exchange."""
 
@@ -96,7 +99,9 @@ def _held(lists: CeleryLists) -> Counter[tuple[str, str]]:
     total = lists.client.hlen(lists.held)
     looked = size = cursor = 0
     while total:
-        cursor, some = lists.client.hscan(lists.held, cursor, count=_TOGETHER)
+        is_small = looked and size < looked * _SMALL_BYTES
+        together = _TOGETHER if is_small else _LARGE_TOGETHER
+        cursor, some = lists.client.hscan(lists.held, cursor, count=together)
         looked += len(some)
         for raw in some.values():
             size += len(raw)

@@ -76,6 +76,6 @@ class RabbitMQ:
         try:
             return self._channel.queue_declare(queue=name, passive=True).message_count
         except (amqp.NotFound, amqp.ResourceLocked):
+            # The channel, which the broker has closed, was opened again by then.
             self._missing[name] = time.monotonic() + _MISSING_SECONDS
-            self._channel = self._connection.channel()
             return None

@@ -40,7 +40,7 @@ from jobmon.store.idle_series import IdleSeries
 from jobmon.store.keys import LEADER, PUBLISH, SYNC
 from jobmon.store.lease import Lease
 from jobmon.store.passes import Passes
-from jobmon.store.queues import QueueDepths
+from jobmon.store.queues import ENGINES, QueueDepths
 from jobmon.store.reader import Reader
 from jobmon.store.unsynced import Unsynced
 
@@ -86,8 +86,9 @@ class Work:
     """All of it. Every server has one; that of the leader works.
 
     What a leader that was frozen still does when it wakes is refused: by the store's scripts, which
-    ask for its lease's token, and by the history, whose fence a later token has passed. The reaper
-    alone asks for none, because it says the same whoever calls it, and is compared with last beats.
+    ask for its lease's token, and by the history, whose fence a later token has passed. Three ask
+    for none: the reaper, which says the same whoever calls it, and is compared with last beats;
+    what is learned of queues, and what Alertmanager is told, which the leader's next turn mends.
     """
 
     def __init__(
@@ -134,10 +135,9 @@ class Work:
         self._publisher = Publisher(self._engine, self._client, settings, self._stop)
         self._alertmanager = Alertmanager(self._client, settings)
         self._retrier = Retrier(self._client, self._engine, settings, stop=self._stop)
-        depths = QueueDepths(self._client, settings)
-        self._pollings = [
-            Polling(broker, depths, self._stop) for broker in brokers(settings, self._client)
-        ]
+        self._depths = QueueDepths(self._client, settings)
+        polled = brokers(settings, self._client) if settings.queues_poll_seconds else []
+        self._pollings = [Polling(broker, self._depths, self._stop) for broker in polled]
         self._retention = Retention(self._engine, own, settings, self._stop)
         self._interval_seconds = settings.sync.interval_minutes * 60
         self._analysis_interval_seconds = settings.analyze_mode.analysis_interval_minutes * 60
@@ -189,16 +189,18 @@ class Work:
             _Task("retries", self._retry, _RETRIES_EVERY_SECONDS, "failed jobs are not run again"),
             _Task("publish", self._publish, _PUBLISH_EVERY_SECONDS, "nobody is told of anomalies"),
         ]
-        if settings.queues_poll_seconds:
-            found += [
-                _Task(
-                    f"queues-{polling.engine}",
-                    polling.once,
-                    settings.queues_poll_seconds,
-                    "the depth of queues is not known",
-                )
-                for polling in self._pollings
-            ]
+        found += [
+            _Task(
+                f"queues-{polling.engine}",
+                polling.once,
+                settings.queues_poll_seconds,
+                "the depth of queues is not known",
+            )
+            for polling in self._pollings
+        ]
+        if self._unpolled():
+            trouble = "queues that are read no longer look stale"
+            found.append(_Task("unpolled", self._forget_unpolled, _FORGET_EVERY_SECONDS, trouble))
         if settings.alertmanager.urls:
             trouble = "Alertmanager is not told of anomalies"
             found.append(_Task("alertmanager", self._alert, _ALERT_EVERY_SECONDS, trouble))
@@ -260,6 +262,13 @@ class Work:
     def _prune(self, _token: int) -> None:
         if self._migration.done:
             self._retention.turn()
+
+    def _unpolled(self) -> list[str]:
+        polled = {polling.engine for polling in self._pollings}
+        return [engine for engine in ENGINES if engine not in polled]
+
+    def _forget_unpolled(self, _token: int) -> None:
+        self._depths.forget(self._unpolled())
 
     def _forget(self, token: int) -> None:
         scheduled = {

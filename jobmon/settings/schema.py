@@ -686,7 +686,7 @@ class Settings(Section):
     )
     queues_poll_seconds: float = _key(
         15.0,
-        parse.number(0, 3600, "s"),
+        parse.number(0, 60, "s"),
         "How often the server that leads reads from the brokers how many jobs their queues hold. "
         "0: never.",
     )

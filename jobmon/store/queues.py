@@ -100,6 +100,14 @@ class QueueDepths:
         """
         return self._run(token, engine, "")
 
+    def forget(self, engines: Iterable[str]) -> None:
+        """When their brokers were last read: nobody is to read them any more.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        self._redis.delete(*map(self._keys.queue_polled, engines))
+
     def _run(self, token: int, engine: str, told: str) -> bool:
         keys = self._keys
         arguments = [

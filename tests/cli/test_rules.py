@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -121,6 +122,10 @@ def test_prometheus_fires_by_the_numbers(tmp_path: Path) -> None:
                                 },
                                 "exp_annotations": {
                                     "summary": f"{ODD} took 1m 35s.",
+                                    "description": "In shop it is 95, beyond the bound that "
+                                    "jobmon has learned.",
+                                    "dashboard_url": "https://grafana.example/d/jobmon-command"
+                                    f"?var-app=shop&var-command={quote_plus(ODD)}",
                                     "runbook_url": "https://runbooks.example/jobmon/"
                                     "JobmonCommandSlow.md",
                                 },

@@ -10,6 +10,7 @@ import pytest
 
 from jobmon.metrics import learned
 from jobmon.model import Beat, Outcome
+from jobmon.settings import load
 from jobmon.store import connection
 from jobmon.store.beats import Beats
 from jobmon.store.bounds import Bound, Bounds, BoundStore, Learned
@@ -60,6 +61,31 @@ def test_everything_that_was_learned_of_a_command_is_shown(
     for name in set(shown) - {"jobmon_baseline_runs"}:
         if "upper_bound_seconds" not in name:
             assert sampled(name, command="data:process") is None, name
+
+
+def test_what_is_set_of_a_command_is_shown_before_anything_is_learned(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    own = {"maximum_run_time_seconds": 3600, "start_margin_seconds": 1800}
+    of_commands = {"new": own, "muted": own | {"mute": True}}
+    url = recorded.settings.redis.url
+    recorded.settings = load({"redis.url": url, "analyze_mode.commands": of_commands}, environ={})
+    shown = {
+        "jobmon_command_duration_upper_bound_seconds": 3600,
+        "jobmon_command_maximum_run_time_seconds": 3600,
+        "jobmon_command_grace_seconds": 1800,
+    }
+    for name, value in shown.items():
+        assert sampled(name, command="new") == value, name
+        assert sampled(name, command="muted") is None, name
+    for name in of_commands:
+        body = {"engine": "celery", "kind": "beat", "name": name, "next_due_at": 1000.5}
+        with connection.connect(recorded.settings) as client:
+            beat = Beat("schedule", f"s\x1f{name}", body=json.dumps(body).encode())
+            Beats(client, recorded.settings).send([beat])
+    expected = "jobmon_command_next_expected_timestamp_seconds"
+    assert sampled(expected, command="new") == 1000.5
+    assert sampled(expected, command="muted") is None
 
 
 def test_a_muted_command_has_no_series(kept: BoundStore, sampled: Sampled) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
 import pytest
 
+from jobmon.model import Beat
 from jobmon.store import connection
+from jobmon.store.beats import Beats
 from jobmon.store.lease import Lease
 from jobmon.store.queues import QueueDepth, QueueDepths
 from tests.metrics.conftest import Sampled
@@ -47,6 +50,34 @@ def test_queues_have_jobs_by_state_and_the_oldest_of_them(
     assert polled == pytest.approx(time.time(), abs=30)
     tell(lambda depths, token: depths.write(token, "rq", [QueueDepth("rq", "mail", jobs)]))
     assert sampled("jobmon_queue_oldest_job_timestamp_seconds", **own) is None
+
+
+def test_workers_of_queues_that_share_a_series_share_one_too(
+    recorded: Recorded, tell: Callable[[Tell], None], sampled: Sampled
+) -> None:
+    names = [f"queue-{number:03}" for number in range(210)]
+    depths = [QueueDepth("rq", name, {"waiting": 1}) for name in names]
+    tell(lambda own, token: own.write(token, "rq", depths))
+    said = {"engine": "rq", "name": "w", "hostname": "h", "queues": names, "slots": 1, "busy": 0}
+    told = {**said, "started_at": time.time(), "beats_every": 10}
+    with connection.connect(recorded.settings) as client:
+        beats = Beats(client, recorded.settings)
+        beats.send([Beat("worker", "w", body=json.dumps(told).encode())])
+    for queue in ("queue-000", "other"):
+        assert sampled("jobmon_queue_jobs", engine="rq", queue=queue, state="waiting")
+        assert sampled("jobmon_queue_workers", engine="rq", queue=queue)
+    assert sampled("jobmon_queue_workers", engine="rq", queue="queue-209") is None
+
+
+def test_of_a_broker_that_is_not_to_be_read_nothing_is_stale(
+    recorded: Recorded, tell: Callable[[Tell], None], sampled: Sampled
+) -> None:
+    for engine in ("rq", "celery"):
+        tell(lambda depths, token, engine=engine: depths.write(token, engine, []))
+    with connection.connect(recorded.settings) as client:
+        QueueDepths(client, recorded.settings).forget(["celery"])
+    assert sampled("jobmon_queue_polled_timestamp_seconds", engine="celery") is None
+    assert sampled("jobmon_queue_polled_timestamp_seconds", engine="rq") is not None
 
 
 def test_errors_are_counted_from_zero_on(tell: Callable[[Tell], None], sampled: Sampled) -> None:

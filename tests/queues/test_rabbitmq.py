@@ -86,6 +86,18 @@ def test_what_is_ready_waits_and_a_missing_queue_hides_no_other(
         assert found()[0] == waiting(missing, 2)
 
 
+def test_queues_that_are_not_there_use_up_no_channels(amqp: Broker) -> None:
+    queue = published(amqp, "there")
+    missing = [amqp.queue(f"never-{number}") for number in range(5)]
+    with reading(amqp.url) as broker:
+        used: list[int] = []
+        for _ in range(3):
+            broker._missing.clear()
+            assert waiting(queue, 1) in broker.read([*missing, queue])
+            used.append(len(broker._channel.connection.channels))
+        assert used == [used[0]] * 3
+
+
 def test_another_ones_exclusive_queue_is_left_alone(amqp: Broker) -> None:
     queue, own = amqp.queue("exclusive"), published(amqp, "beside")
     with kombu.Connection(amqp.url) as connection:

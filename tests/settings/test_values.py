@@ -248,7 +248,7 @@ BAD: list[tuple[str, object]] = [
     ),
     ("celery.priority_steps", "10"),
     ("celery.sep", "\x06\x16"),
-    ("queues_poll_seconds", "3601"),
+    ("queues_poll_seconds", "61"),
     ("rq.redis_url", "http://h"),
     ("redact.max_bytes", 63),
     ("otel.job_spans", "both"),
