@@ -29,11 +29,18 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SLOW, FAILING, MISSED, HEALTHY = "reports:nightly", "orders:import", "backup:run", "data:process"
 WORKER = "shop@test"
 BEATS = {"JOB_MONITOR_BEATS_INTERVAL_SECONDS": "0.2", "JOB_MONITOR_ENVIRONMENT": "production"}
+
+
+def labels(alertname: str, severity: str, **own: str) -> frozenset[tuple[str, str]]:
+    named = {"alertname": alertname, "severity": severity, "app": "default"}
+    return frozenset({**named, **own}.items())
+
+
 WRONG = {
-    ("JobmonCommandSlow", SLOW, "warning"),
-    ("JobmonCommandFailed", FAILING, "warning"),
-    ("JobmonCommandMissed", MISSED, "critical"),
-    ("JobmonWorkerDown", WORKER, "warning"),
+    labels("JobmonCommandSlow", "warning", command=SLOW, origin="learned"),
+    labels("JobmonCommandFailed", "warning", command=FAILING),
+    labels("JobmonCommandMissed", "critical", command=MISSED),
+    labels("JobmonWorkerDown", "warning", engine="celery", worker=WORKER),
 }
 SOON_SECONDS = 90.0
 
@@ -122,12 +129,9 @@ class Watched:
         assert self.jobmon("sync") == 0
         assert self.jobmon("analyze") == 0
 
-    def told(self, status: str) -> set[tuple[str, str, str]]:
-        """Alert, what it is of, and how bad it is."""
-        return {
-            (one["alertname"], one.get("command") or one.get("worker") or "", one["severity"])
-            for one in self.receiver.by_status(status)
-        }
+    def told(self, status: str) -> set[frozenset[tuple[str, str]]]:
+        """All labels of each alert of this status."""
+        return {frozenset(one.items()) for one in self.receiver.by_status(status)}
 
 
 def test_exactly_what_is_wrong_is_told_and_that_it_is_over(

@@ -34,6 +34,17 @@ def test_promtool_finds_no_fault(name: str) -> None:
     assert "3 rule files found" in checked.stdout
 
 
+def test_the_operator_is_told_of_both_pages_and_of_a_token() -> None:
+    monitor = yaml.safe_load((FOLDER / "servicemonitor.yaml").read_text())
+    assert (monitor["apiVersion"], monitor["kind"]) == (
+        "monitoring.coreos.com/v1",
+        "ServiceMonitor",
+    )
+    endpoints = monitor["spec"]["endpoints"]
+    assert [one["path"] for one in endpoints] == ["/metrics", "/metrics/self"]
+    assert all(one["authorization"]["credentials"]["key"] for one in endpoints)
+
+
 @contextmanager
 def prometheus(
     folder: Path, name: str, *servers: Served, alertmanager: str = "", token: str = ""

@@ -158,7 +158,7 @@ def test_of_many_held_messages_some_stand_for_all(store: RedisServer, broker: Ce
         client.config_resetstat()
         found = one(broker, "big").jobs
         calls = client.info("commandstats")["cmdstat_hscan"]["calls"]
-    assert calls <= celery_redis.MOST_HELD / 100
+    assert calls <= celery_redis.MOST_HELD / 100 + 1  # a few are asked for first
     assert found["scheduled"] + found["reserved"] == pytest.approx(20_000, abs=2)
     assert found["scheduled"] == pytest.approx(15_000, rel=0.1)
 
