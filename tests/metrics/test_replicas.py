@@ -16,7 +16,7 @@ from tests.conftest import RedisServer
 from tests.prometheus import Prometheus, running
 from tests.serving import Recorded, Served, until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.clock]
 
 WINDOW_SECONDS = 30
 FINISHED = 'jobmon_jobs_finished_total{outcome="completed"}'
