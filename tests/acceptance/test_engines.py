@@ -45,6 +45,7 @@ PARTS = {
     "jobId": UUID,
     "series": r"\d+",
     "name": "leader|sync",
+    "engine": "celery|rq",
     "token": "[0-9a-f]+",
     "kind": "api|failures",
     "who": ".+",
@@ -55,8 +56,10 @@ ELSEWHERE = {
     *("retries:pushing:<token>", "retries:claims", "retries:open", "retries:of:<processId>"),
     *("totals:analysis", "anomalies:events", "anomalies:added", "anomalies:shown"),
     *("totals:deliveries", "bounds:commands", "bounds:queues", "bounds:queue-samples"),
+    *("queues:depth:<engine>", "queues:polled:<engine>", "exemplars", "jobs:known"),
 }
-"""Keys of schedulers, and of a server: verdicts, limits, retries, what it copied and judged."""
+"""Keys of schedulers, and of a server: verdicts, limits, retries, what it copied, judged and polled.
+Exemplars are of sampled jobs, and a worker tells what it knows some seconds after its start."""
 
 
 class Both(NamedTuple):

@@ -23,9 +23,10 @@ PACKAGES: Final = ("jobmon.instrument", "jobmon.store")
 READERS: Final = tuple(
     f"jobmon.store.{name}"
     for name in (
-        *("chunks", "clock", "dead_letters", "holding", "identity", "late", "lease", "lost_jobs"),
-        *("marks", "passes", "reader", "reaper", "records", "roots", "schedules", "state"),
-        *("sync_state", "totals", "unsynced"),
+        *("anomalies", "bounds", "chunks", "clock", "dead_letters", "deliveries", "holding"),
+        *("identity", "idle_series", "judged", "late", "lease", "lost_jobs", "marks", "passes"),
+        *("queues", "reader", "reaper", "records", "roots", "schedules", "state", "sync_state"),
+        *("totals", "unsynced", "waiting"),
     )
 )
 """The server's half: nothing in a user's process imports it."""
