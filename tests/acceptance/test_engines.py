@@ -58,8 +58,8 @@ ELSEWHERE = {
     *("totals:deliveries", "bounds:commands", "bounds:queues", "bounds:queue-samples"),
     *("queues:depth:<engine>", "queues:polled:<engine>", "exemplars", "jobs:known"),
 }
-"""Keys of schedulers, and of a server: verdicts, limits, retries, what it copied, judged and polled.
-Exemplars are of sampled jobs, and a worker tells what it knows some seconds after its start."""
+"""Keys of schedulers, and of a server: verdicts, limits, retries, what it copied, judged, polled;
+exemplars, of sampled jobs; and jobs that a worker knows, told some seconds after its start."""
 
 
 class Both(NamedTuple):

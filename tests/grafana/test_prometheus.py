@@ -51,7 +51,10 @@ SCHEDULE: Final[dict[str, tuple[str, str, list[Any]]]] = {
 
 MAY_BE_EMPTY: Final = {"Errors of the server": "no server fails here"}
 """Titles of panels, and why they show nothing here."""
-MAY_BE_ABSENT: Final = {"jobmon_queue_time_upper_bound_seconds": "it is learned over hours"}
+MAY_BE_ABSENT: Final = {
+    "jobmon_queue_time_upper_bound_seconds": "it is learned over hours",
+    "jobmon_anomalies_total": "an increase, of what opens before the first scrape or long after",
+}
 """Families that have no series here, and why."""
 
 
