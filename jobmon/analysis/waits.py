@@ -14,7 +14,7 @@ from jobmon.store.bounds import MOST_QUEUES, BoundStore
 from jobmon.store.clock import has_passed, now_us
 from jobmon.store.reader import Reader
 from jobmon.store.series import JOB_BUCKETS
-from jobmon.store.totals import number
+from jobmon.store.totals import number, queue_times
 
 if TYPE_CHECKING:
     import redis
@@ -108,14 +108,8 @@ class Waits:
 
 def histograms(series: Iterable[JobSeries]) -> dict[Queue, tuple[int, ...]]:
     """Counts of the time in each queue, of all its jobs, by engine and queue."""
-    found: dict[Queue, tuple[int, ...]] = {}
-    for one in series:
-        if not one.queue:  # eager jobs are in none
-            continue
-        queue, own = (one.engine, one.queue), one.queue_time.counts
-        known = found.get(queue, (0,) * len(own))
-        found[queue] = tuple(map(sum, zip(known, own, strict=True)))
-    return found
+    # Eager jobs are in none.
+    return {queue: one.counts for queue, one in queue_times(series).items() if queue[1]}
 
 
 def after(

@@ -9,7 +9,8 @@ from typing import Final
 from jobmon.metrics.family import Family, Marked, Sample
 from jobmon.model import Outcome
 from jobmon.store.series import JOB_BUCKETS
-from jobmon.store.state import Histogram, JobSeries, Totals
+from jobmon.store.state import JobSeries, Totals
+from jobmon.store.totals import queue_times
 
 _SERIES: Final = ("engine", "queue", "job_name")
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
@@ -66,15 +67,7 @@ def _duration(totals: Totals) -> Iterable[Sample]:
 
 
 def _queue_time(totals: Totals) -> Iterable[Sample]:
-    by_queue: dict[tuple[str, str], list[Histogram]] = {}
-    for series in totals.jobs:
-        by_queue.setdefault((series.engine, series.queue), []).append(series.queue_time)
-    return ((queue, _sum(observed)) for queue, observed in sorted(by_queue.items()))
-
-
-def _sum(histograms: list[Histogram]) -> Histogram:
-    counts = tuple(map(sum, zip(*(one.counts for one in histograms), strict=True)))
-    return Histogram(counts, sum(one.sum for one in histograms))
+    return sorted(queue_times(totals.jobs).items())
 
 
 def _pending(totals: Totals) -> Iterable[Sample]:

@@ -228,5 +228,19 @@ def command_series(
     return found
 
 
+def queue_times(series: Iterable[JobSeries]) -> dict[tuple[str, str], Histogram]:
+    """The time in each queue, of all its jobs, by engine and queue."""
+    found: dict[tuple[str, str], list[Histogram]] = {}
+    for one in series:
+        found.setdefault((one.engine, one.queue), []).append(one.queue_time)
+    return {
+        queue: Histogram(
+            tuple(map(sum, zip(*(one.counts for one in own), strict=True))),
+            sum(one.sum for one in own),
+        )
+        for queue, own in found.items()
+    }
+
+
 def _seconds(value: int | None, per_second: int) -> float | None:
     return None if value is None else value / per_second
