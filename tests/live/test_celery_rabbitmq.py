@@ -234,7 +234,9 @@ def test_a_lost_connection_delivers_an_unacknowledged_job_again(
     signals.go(name)
     last, _ = producer.command("add.delay(1)")
     last.ended(1)
-    assert run.named("held_once") == [after]
+    (still,) = run.named("held_once")
+    # But for the highest memory of both, which the numbers in front keep.
+    assert {**still, "x": None} == {**after, "x": None}
     run.check_counters()
     assert "Connection to broker lost" in worker.log
 
