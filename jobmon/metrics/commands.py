@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
@@ -12,20 +12,22 @@ from jobmon.store.state import CommandSeries, Totals
 
 _COMMAND: Final = ("command",)
 _ALWAYS: Final = (Outcome.COMPLETED, Outcome.FAILED)
-"""Outcomes shown from 0 on, so that ``increase()`` sees the first one: once the command has run, is
-in a schedule or has settings."""
+"""Outcomes of jobs shown from 0 on, so that ``increase()`` sees the first one: once the command has
+run, is in a schedule or has settings."""
+_OF_RUNS: Final = tuple(one for one in Outcome if one not in (Outcome.IGNORED, Outcome.RETRIED))
+"""The same of runs: alerts count all that did not complete."""
 
 
 def _by_outcome(
-    counts_of: Callable[[CommandSeries], Iterable[tuple[str, int]]],
+    counts_of: Callable[[CommandSeries], Mapping[str, int]], always: tuple[Outcome, ...]
 ) -> Callable[[Totals], Iterable[Sample]]:
     def read(totals: Totals) -> Iterator[Sample]:
         for series in totals.commands:
-            counts = dict.fromkeys(map(str, _ALWAYS), 0) | dict(counts_of(series))
+            counts = {**dict.fromkeys(map(str, always), 0), **counts_of(series)}
             for outcome in sorted(counts):
                 yield (series.command, outcome), counts[outcome]
         for command in totals.known_commands:
-            for outcome in _ALWAYS:
+            for outcome in always:
                 yield (command, outcome), 0
 
     return read
@@ -59,7 +61,7 @@ FAMILIES: Final = (
         "counter",
         "Command runs ended, by outcome. One taken for lost that turned up counts as lost too.",
         ("command", "outcome"),
-        _by_outcome(lambda series: series.runs.items()),
+        _by_outcome(lambda series: series.runs, _OF_RUNS),
     ),
     Family(
         "jobmon_command_runs_lost_corrected_total",
@@ -140,7 +142,7 @@ FAMILIES: Final = (
         "counter",
         "Attempts of a command's jobs that ended, by outcome.",
         ("command", "outcome"),
-        _by_outcome(lambda series: series.jobs_finished.items()),
+        _by_outcome(lambda series: series.jobs_finished, _ALWAYS),
     ),
     Family(
         "jobmon_command_jobs_pending",

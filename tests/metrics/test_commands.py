@@ -15,13 +15,18 @@ from tests.serving import Recorded
 COMMAND = {"command": "data:process"}
 
 
-def test_runs_are_counted_by_outcome_and_the_usual_two_from_zero(
+def test_whatever_a_run_may_come_to_is_shown_from_zero(
     recorded: Recorded, sampled: Sampled
 ) -> None:
     run = recorded.run()
-    assert sampled("jobmon_command_runs_total", **COMMAND, outcome="completed") == 0
-    assert sampled("jobmon_command_runs_total", **COMMAND, outcome="failed") == 0
-    run.end()
+    for outcome in ("completed", "failed", "timed_out", "rejected", "lost", "revoked"):
+        assert sampled("jobmon_command_runs_total", **COMMAND, outcome=outcome) == 0
+    run.end(Outcome.LOST, -1)
+    assert sampled("jobmon_command_runs_total", **COMMAND, outcome="lost") == 1
+
+
+def test_runs_are_counted_by_outcome(recorded: Recorded, sampled: Sampled) -> None:
+    recorded.run().end()
     recorded.run().end(Outcome.FAILED, 1)
     assert sampled("jobmon_command_runs_total", **COMMAND, outcome="completed") == 1
     assert sampled("jobmon_command_runs_total", **COMMAND, outcome="failed") == 1
@@ -34,6 +39,7 @@ def test_a_command_of_a_schedule_is_shown_from_zero(recorded: Recorded, sampled:
     for outcome in ("completed", "failed"):
         assert sampled("jobmon_command_runs_total", **COMMAND, outcome=outcome) == 0
         assert sampled("jobmon_command_jobs_finished_total", **COMMAND, outcome=outcome) == 0
+    assert sampled("jobmon_command_runs_total", **COMMAND, outcome="lost") == 0
     assert sampled("jobmon_command_runs_in_progress", **COMMAND) is None
     recorded.run().end()
     assert sampled("jobmon_command_runs_total", **COMMAND, outcome="completed") == 1
