@@ -109,9 +109,10 @@ def _now() -> list[Panel]:
             decimals=0,
         ),
         stat_of(
-            "Filed under other",
-            "Events whose label had too many values, in the time shown; they are counted, but "
-            "without their name. Good: 0.",
+            "Beyond limits",
+            "Events whose label had too many values, counted without their name, and beats of "
+            "workers, schedulers and entries beyond those that are watched, in the time shown. "
+            "Good: 0.",
             added(lost("label_overflow_total", "label")),
             steps=((0.5, ORANGE),),
             decimals=0,

@@ -67,9 +67,16 @@ FAMILIES: Final = (
     Family(
         "jobmon_label_overflow_total",
         "counter",
-        "Events filed under the value other because their label had too many values.",
+        "Events filed under the value other because their label had too many values; of worker, "
+        "scheduler and schedule (an entry), beats that were refused because there are too many.",
         ("label",),
         _overflow,
     ),
-    Family("jobmon_label_values", "gauge", "Values that a label has.", ("label",), _values),
+    Family(
+        "jobmon_label_values",
+        "gauge",
+        "Values that a label has, and how many are known by worker, scheduler and schedule.",
+        ("label",),
+        _values,
+    ),
 )

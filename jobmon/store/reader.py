@@ -254,6 +254,8 @@ class Reader:
         pipeline.scard(keys.job_names)
         pipeline.zcard(keys.queues)
         pipeline.scard(keys.error_types)
+        for name in (keys.worker_beats, keys.scheduler_beats, keys.schedules_seen):
+            pipeline.zcard(name)
         pipeline.zrange(keys.open_runs, 0, -1)
         of_judged = judged.ask(pipeline, keys)
         asked = sync_state.ask(pipeline, keys)
@@ -280,6 +282,9 @@ class Reader:
                 "queue": used[1],
                 "error_type": used[2],
                 "command": len(commands),
+                "worker": used[3],
+                "scheduler": used[4],
+                "schedule": used[5],
             },
             sync=sync_state.understood(sync, counters),
             lag=None if lag is None else lag / 1000,

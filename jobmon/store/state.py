@@ -200,9 +200,9 @@ class Totals:
     dropped: Mapping[str, int]
     """By reason."""
     label_overflow: Mapping[str, int]
-    """Events filed under ``other``, by label."""
+    """Events filed under ``other``, by label; beats refused, by kind of what beats."""
     label_values: Mapping[str, int]
-    """Values in use, by label."""
+    """Values in use, by label; how many are known, by kind of what beats."""
     sync: SyncState
     lag: float | None
     """Seconds from the oldest event of the newest batch to its arrival."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from jobmon.model import Outcome
-from jobmon.store import connection
+import pytest
+
+from jobmon.model import Beat, Outcome
+from jobmon.store import beats, connection
+from jobmon.store.beats import Beats
 from jobmon.store.writer import Writer
 from tests.metrics.conftest import Sampled
 from tests.serving import Recorded
@@ -35,6 +38,18 @@ def test_labels_beyond_their_limit_show_as_overflow(recorded: Recorded, sampled:
     assert overflow >= 5
     other = {"engine": "celery", "queue": "default", "job_name": "other"}
     assert sampled("jobmon_jobs_enqueued_total", **other) == 5
+
+
+def test_workers_and_schedules_beyond_their_limits_are_refused_and_counted(
+    recorded: Recorded, sampled: Sampled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beats, "MOST_ENTRIES", 2)
+    with connection.connect(recorded.settings) as client:
+        told = [Beat("schedule", f"s\x1f{name}", body=b'{"name":"n"}') for name in "abc"]
+        assert Beats(client, recorded.settings).send(told).refused == 1
+    assert sampled("jobmon_label_values", label="schedule") == 2
+    assert sampled("jobmon_label_values", label="worker") == 0
+    assert sampled("jobmon_label_overflow_total", label="schedule") == 1
 
 
 def test_the_version_is_a_series(sampled: Sampled) -> None:
