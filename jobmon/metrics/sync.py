@@ -23,6 +23,10 @@ def _one(value_of: Callable[[SyncState], float | None]) -> Callable[[Totals], It
     return read
 
 
+def _enabled(totals: Totals) -> Iterable[Sample]:
+    return [((), float(totals.is_sync_enabled))]
+
+
 def _rows(totals: Totals) -> Iterable[Sample]:
     # Shown from 0 on, so that `increase()` sees the first ones.
     counts = dict.fromkeys(_TABLES, 0) | dict(totals.sync.rows)
@@ -41,6 +45,13 @@ def _holders(totals: Totals) -> Iterator[Sample]:
 
 
 FAMILIES: Final = (
+    Family(
+        "jobmon_sync_enabled",
+        "gauge",
+        "1 if runs and jobs are to be copied (`sync.enabled` of who answers), otherwise 0.",
+        (),
+        _enabled,
+    ),
     Family(
         "jobmon_sync_last_success_timestamp_seconds",
         "gauge",

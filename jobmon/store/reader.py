@@ -79,6 +79,7 @@ class Reader:
         self._keys = Keys(settings.redis.prefix)
         self._failed_ttl = settings.failed_ttl
         self._late = settings.late
+        self._is_sync_enabled = settings.sync.enabled
         self._named = settings.analyze_mode.commands.names
         self._settings_of = lru_cache(4096)(partial(for_command, settings))
         self.skipped = 0
@@ -287,6 +288,7 @@ class Reader:
                 "schedule": used[5],
             },
             sync=sync_state.understood(sync, counters),
+            is_sync_enabled=self._is_sync_enabled,
             lag=None if lag is None else lag / 1000,
             schedules=scheduled,
             workers=self.workers(),

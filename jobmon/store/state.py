@@ -204,6 +204,8 @@ class Totals:
     label_values: Mapping[str, int]
     """Values in use, by label; how many are known, by kind of what beats."""
     sync: SyncState
+    is_sync_enabled: bool
+    """By the settings of who reads."""
     lag: float | None
     """Seconds from the oldest event of the newest batch to its arrival."""
     schedules: Schedules

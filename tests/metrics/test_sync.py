@@ -7,11 +7,14 @@ import socket
 import time
 from pathlib import Path
 
+from jobmon.metrics.catalogue import shared
 from jobmon.model import Outcome
+from jobmon.settings import load
 from jobmon.store import connection
 from jobmon.store.dead_letters import DeadLetters
 from jobmon.store.keys import LEADER
 from jobmon.store.lease import Lease
+from jobmon.store.reader import Reader
 from tests.conftest import RedisServer
 from tests.databases import made
 from tests.history.copied import copies
@@ -45,6 +48,15 @@ def test_what_waits_and_what_was_copied(
     assert ended is not None
     assert abs(time.time() - ended) < 60
     assert sampled("jobmon_sync_last_duration_seconds") is not None
+
+
+def test_whether_copies_are_wanted_is_shown(recorded: Recorded, sampled: Sampled) -> None:
+    assert sampled("jobmon_sync_enabled") == 1
+    off = load({"redis.url": recorded.settings.redis.url, "sync.enabled": False}, environ={})
+    with connection.connect(off) as client:
+        assert b'jobmon_sync_enabled{app="a"} 0.0\n' in shared(Reader(client, off), "a").page(
+            openmetrics=False
+        )
 
 
 def test_what_is_lost_is_counted(recorded: Recorded, sampled: Sampled) -> None:
