@@ -250,8 +250,9 @@ def _deliveries() -> list[Panel]:
         ),
         graph(
             "Alerts sent",
-            "To Alertmanager, where `alertmanager.urls` is set. Good: success alone.",
-            Query(lost("alerts_sent_total", "result", over=OVER), "{{result}}"),
+            "To each peer of Alertmanager, by its place in `alertmanager.urls` from 0. Good: "
+            "success alone.",
+            Query(lost("alerts_sent_total", "peer", "result", over=OVER), "{{peer}} {{result}}"),
             bars=True,
             stacked=True,
             width=THIRD,

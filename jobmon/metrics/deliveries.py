@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
-from jobmon.store.deliveries import ALERT_RESULTS
 from jobmon.store.state import Totals
 
 
@@ -20,10 +19,7 @@ def _waiting(totals: Totals) -> Iterator[Sample]:
 
 
 def _alerts(totals: Totals) -> Iterator[Sample]:
-    # Shown from 0 on, so that `increase()` sees the first one.
-    counts = dict.fromkeys(ALERT_RESULTS, 0) | dict(totals.judged.deliveries.alerts)
-    for result, count in sorted(counts.items()):
-        yield (result,), count
+    yield from sorted(totals.judged.deliveries.alerts.items())
 
 
 FAMILIES: Final = (
@@ -44,8 +40,9 @@ FAMILIES: Final = (
     Family(
         "jobmon_alerts_sent_total",
         "counter",
-        "Alerts sent straight to Alertmanager, each time and to each peer; dropped: refused.",
-        ("result",),
+        "Alerts sent straight to Alertmanager, each time. Peer: its place in `alertmanager.urls`, "
+        "from 0; dropped: refused.",
+        ("peer", "result"),
         _alerts,
     ),
 )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from jobmon.settings import Settings
     from jobmon.store.anomalies import ShownAnomaly
-    from jobmon.store.deliveries import AlertResult
 
 AGAIN_SECONDS: Final = 60.0
 HOLDS_SECONDS: Final = 240.0
@@ -92,6 +91,7 @@ class Alertmanager:
         self._settings = settings
         self._shown = ShownAnomalies(client, settings)
         self._counts = DeliveryCounts(client, settings)
+        self._is_shown = False
         token = settings.alertmanager.bearer_token
         self._peers = [_Peer(url, token, again_seconds) for url in settings.alertmanager.urls]
 
@@ -103,10 +103,12 @@ class Alertmanager:
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        for peer in self._peers:
-            for result, many in peer.done()._asdict().items():
-                if many:
-                    self._counts.alerts(_result(result), many)
+        for place, peer in enumerate(self._peers):
+            sent = peer.done()
+            # Shown from 0 on, so that `increase()` sees the first one.
+            if any(sent) or not self._is_shown:
+                self._counts.alerts(place, sent._asdict())
+        self._is_shown = True
         shown = self._shown.read().values()
         now = now_us(self._redis) / 1_000_000
         alerts = current(shown, now, self._settings)
@@ -211,11 +213,6 @@ def _page(one: ShownAnomaly, settings: Settings) -> str | None:
 def _moment(at: float) -> str:
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def _result(name: str) -> AlertResult:
-    assert name in ("success", "error", "dropped")
-    return name
 
 
 class _Peer:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 Result = Literal["delivered", "failed", "dropped"]
 RESULTS: Final[tuple[Result, ...]] = ("delivered", "failed", "dropped")
 """``failed``: an attempt that is repeated; ``dropped``: given up."""
-AlertResult = Literal["success", "error", "dropped"]
-ALERT_RESULTS: Final[tuple[AlertResult, ...]] = ("success", "error", "dropped")
 MOST_SINKS: Final = 100
 """That are counted by their own names."""
 _WAITING: Final = "waiting"
@@ -34,8 +32,8 @@ class DeliveryTotals:
     """By sink and result."""
     waiting: Mapping[str, int]
     """Gauge: deliveries that are to be made, by sink."""
-    alerts: Mapping[str, int]
-    """Alerts sent straight to Alertmanager, once for each of its peers, by result."""
+    alerts: Mapping[tuple[str, str], int]
+    """Alerts sent straight to Alertmanager, by its peer's place among the urls, and result."""
 
 
 class DeliveryCounts:
@@ -97,26 +95,30 @@ class DeliveryCounts:
         pipeline.execute()
         self._waiting = now
 
-    def alerts(self, result: AlertResult, many: int) -> None:
-        """Count alerts that were sent.
+    def alerts(self, peer: int, sent: Mapping[str, int]) -> None:
+        """Count alerts that were sent to a peer, by result; 0 shows it.
 
         Raises:
             redis.RedisError: The store cannot be asked. They may be counted all the same.
         """
-        self._redis.hincrby(self._key, f"{_ALERTS}:{result}", many)
+        pipeline = self._redis.pipeline(transaction=False)
+        for result, many in sent.items():
+            pipeline.hincrby(self._key, f"{_ALERTS}:{result}:{peer}", many)
+        pipeline.execute()
 
 
 def understood(raw: Mapping[bytes, bytes]) -> DeliveryTotals:
     """What the fields of ``totals:deliveries`` say."""
     ended: dict[tuple[str, str], int] = {}
     waiting: dict[str, int] = {}
-    alerts: dict[str, int] = {}
+    alerts: dict[tuple[str, str], int] = {}
     for field, value in raw.items():
         family, _, name = text(field).partition(":")
         if family == _WAITING:
             waiting[name] = number(value)
         elif family == _ALERTS:
-            alerts[name] = number(value)
+            result, _, peer = name.partition(":")
+            alerts[peer, result] = number(value)
         elif family in RESULTS:
             ended[name, family] = number(value)
     return DeliveryTotals(ended, waiting, alerts)

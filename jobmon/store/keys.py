@@ -497,7 +497,7 @@ TABLE: Final = (
         "totals:deliveries",
         "hash",
         "`delivered:<sink>`, `failed:<sink>`, `dropped:<sink>`; `waiting:<sink>` now; "
-        "`alerts:<result>` sent to Alertmanager; at most 100 sinks",
+        "`alerts:<result>:<peer>` sent to Alertmanager; at most 100 sinks",
         "",
         "none",
         "delivery of events",

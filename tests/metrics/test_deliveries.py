@@ -78,10 +78,15 @@ def test_a_hundred_sinks_have_their_own_names(recorded: Recorded, sampled: Sampl
     assert sampled("jobmon_deliveries_waiting", sink="other") == 5
 
 
-def test_alerts_are_counted_from_zero_on(recorded: Recorded, sampled: Sampled) -> None:
-    for result in ("success", "error", "dropped"):
-        assert sampled("jobmon_alerts_sent_total", result=result) == 0
+def test_alerts_are_counted_by_the_place_of_the_peer(recorded: Recorded, sampled: Sampled) -> None:
+    def sent(peer: str) -> list[float | None]:
+        results = ("success", "error", "dropped")
+        return [sampled("jobmon_alerts_sent_total", peer=peer, result=one) for one in results]
+
     with connection.connect(recorded.settings) as client:
-        DeliveryCounts(client, recorded.settings).alerts("success", 7)
-        DeliveryCounts(client, recorded.settings).alerts("success", 1)
-    assert sampled("jobmon_alerts_sent_total", result="success") == 8
+        counts = DeliveryCounts(client, recorded.settings)
+        counts.alerts(0, {"success": 7, "error": 0, "dropped": 0})
+        counts.alerts(1, {"success": 0, "error": 7, "dropped": 0})
+        counts.alerts(0, {"success": 1})
+    assert (sent("0"), sent("1")) == ([8, 0, 0], [0, 7, 0])
+    assert sent("2") == [None] * 3

@@ -170,10 +170,11 @@ class Shown:
 
         until(passed, 30)
 
-    def sent(self) -> dict[str, int]:
-        """Counted so far."""
+    def sent(self, peer: int = 0) -> dict[str, int]:
+        """Counted so far of a peer, but for what is 0."""
         totals = self.client.hgetall(Keys("jobmon:").delivery_totals)
-        return dict(understood([{}, {}, {}, {}, totals]).deliveries.alerts)
+        counts = understood([{}, {}, {}, {}, totals]).deliveries.alerts
+        return {result: many for (of, result), many in counts.items() if of == str(peer) and many}
 
     def close(self) -> None:
         self.client.close()
@@ -242,7 +243,8 @@ def test_each_peer_gets_everything_and_one_that_is_down_holds_up_no_other(
         shown.show(now_open())
         shown.until(lambda: hooks.alerts() and own.alerts())
         assert hooks.by_status("firing") == own.by_status("firing")
-        shown.until(lambda: shown.sent().get("error"))
+        shown.until(lambda: shown.sent(0).get("error"))
+        assert set(shown.sent(2)) == {"success"}
         # One that was away is told in a later round.
         second.stop()
         shown.show(now_open(), now_open(command="other"))
@@ -287,7 +289,7 @@ def test_a_server_tells_of_a_slow_run_goes_on_after_a_restart_and_resolves(
                 "severity": "warning",
                 "origin": "learned",
             }
-            assert 'jobmon_alerts_sent_total{app="default",result="success"} ' in (
+            assert 'jobmon_alerts_sent_total{app="default",peer="0",result="success"} ' in (
                 server.client.get("/metrics").text
             )
         for at in range(3):
