@@ -8,10 +8,13 @@ from grafana.source.expressions import APP, newest
 
 
 def expected(where: str) -> str:
-    """The moment until which a command's next run has to start: when it is due, and a margin."""
+    """The moment until which a command's next run has to start: when it is due, and a margin.
+
+    As `JobmonCommandMissed` has it: five minutes where none is known.
+    """
     due = newest("jobmon_command_next_expected_timestamp_seconds", where, "command")
     grace = newest("jobmon_command_grace_seconds", where, "command")
-    return f"({due} + ({grace} or 0 * {due}))"
+    return f"({due} + ({grace} or on (app, command) {due} * 0 + 300))"
 
 
 def late(where: str = APP) -> str:

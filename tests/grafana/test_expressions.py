@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from grafana.source import problems
 from tests.grafana.dashboards import (
     NAMES,
     OF_A_PROCESS,
@@ -20,6 +24,7 @@ from tests.grafana.dashboards import (
     variables,
 )
 from tests.grafana.promql import RANGED, Node, labels_of, parse
+from tests.prometheus import binary
 
 REPLICA = {"instance", "pod", "replica", "endpoint", "container"}
 QUERIES = [one for name in NAMES for one in asked(name)]
@@ -209,3 +214,32 @@ def test_a_name_that_does_not_exist_is_found(text: str) -> None:
 def test_what_is_no_promql_is_found(text: str) -> None:
     with pytest.raises((AssertionError, IndexError)):
         parse(text)
+
+
+def test_a_command_is_late_when_its_alert_says_so(tmp_path: Path) -> None:
+    late = problems.late('app="a"')
+    due = "jobmon_command_next_expected_timestamp_seconds"
+    series = {
+        f'{due}{{app="a",command="known"}}': "0x20",
+        'jobmon_command_grace_seconds{app="a",command="known"}': "60x20",
+        f'{due}{{app="a",command="new"}}': "0x20",
+    }
+    expected = {3: ["known"], 5: ["known"], 6: ["known", "new"]}
+    asked = [
+        {
+            "eval_time": f"{minutes}m",
+            "expr": f"count by (command) ({late})",
+            "exp_samples": [{"labels": f'{{command="{one}"}}', "value": 1} for one in names],
+        }
+        for minutes, names in expected.items()
+    ]
+    written = [{"series": one, "values": values} for one, values in series.items()]
+    test = {"interval": "1m", "input_series": written, "promql_expr_test": asked}
+    (tmp_path / "test.json").write_text(json.dumps({"rule_files": [], "tests": [test]}))
+    said = subprocess.run(
+        [binary("promtool"), "test", "rules", str(tmp_path / "test.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
