@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
     from jobmon.store.bounds import Bound, Learned
 
+LEARNED: Final = "jobmon-learned.rules.yaml"
 LITERAL: Final = "jobmon-literal.rules.yaml"
 ENOUGH_RUNS: Final = 20
 """As the shipped rules want of `jobmon_baseline_runs`."""
@@ -29,12 +31,14 @@ _FOLDED: Final = "max without (instance, pod, replica, endpoint, container)"
 _DESCRIPTION: Final = (
     "In {{ $labels.app }} it is {{ $value | humanize }}, beyond the bound that jobmon has learned."
 )
+_ANOMALIES: Final = "  - name: jobmon-anomalies\n"
+"""Begins the last group of that file, in which there are no learned numbers."""
 _LONG: Final = "10m"
 _ENOUGH_STARTS: Final = 20
 """In five minutes, as the bound was learned from."""
 _HEAD: Final = """\
-# The alerts of jobmon-learned.rules.yaml with numbers in place of series, as jobmon rules export
-# --literal wrote them. Load this file or that one. A number moves once a week at most.
+# jobmon-learned.rules.yaml with numbers in place of series, as jobmon rules export --literal wrote
+# it. Load this file or that one. A number moves once a week at most.
 """
 
 
@@ -51,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--literal",
         action="store_true",
-        help=f"also {LITERAL}: the thresholds that were learned as numbers, a group for each "
-        "command; needs Redis",
+        help=f"{LITERAL} in place of {LEARNED}: the thresholds that were learned as numbers, a "
+        "group for each command; needs Redis",
     )
     check = actions.add_parser(
         "check",
@@ -70,9 +74,12 @@ def run(args: argparse.Namespace) -> int:
 def _export(target: Path, is_literal: bool) -> int:
     files = {path.name: path.read_text(encoding="utf-8") for path in _shipped()}
     if is_literal:
-        files[LITERAL] = _learned()
+        files[LITERAL] = _literal(files.pop(LEARNED))
     for name, text in files.items():
         print("wrote" if put(target / name, text) else "unchanged", target / name)
+    other = target / (LEARNED if is_literal else LITERAL)
+    if other.exists():
+        print(f"remove {other}: each of its alerts would be told twice")
     return Exit.DONE
 
 
@@ -90,26 +97,36 @@ def _shipped() -> list[Path]:
     return sorted((folder("alerts") / "prometheus").glob("*.rules.yaml"))
 
 
-def _learned() -> str:
+def _literal(shipped: str) -> str:
     from jobmon import settings as configuration
     from jobmon.store import connection
-    from jobmon.store.bounds import BoundStore
+    from jobmon.store.bounds import Bounds, Learned
+    from jobmon.store.reader import Reader
 
     settings = configuration.load()
     with connection.connect(settings) as client:
-        store = BoundStore(client, settings)
-        return literal(store.shown(), store.queues(), settings)
+        totals = Reader(client, settings).totals()
+    commands = dict(totals.judged.learned)
+    for command, own in totals.configured.items():
+        if own.maximum_run_time_seconds is not None and not own.mute:
+            one = commands.get(command, Learned(bounds=Bounds()))
+            commands[command] = replace(one, maximum_seconds=own.maximum_run_time_seconds)
+    return literal(commands, totals.judged.queue_bounds, settings, shipped)
 
 
 def literal(
-    commands: Mapping[str, Learned], queues: Mapping[tuple[str, ...], Bound], settings: Settings
+    commands: Mapping[str, Learned],
+    queues: Mapping[tuple[str, ...], Bound],
+    settings: Settings,
+    shipped: str,
 ) -> str:
     """A file of rules, the same bytes for the same bounds.
 
     Args:
-        commands: What was learned of each.
+        commands: What was learned of each, or declared.
         queues: Bounds of the time in a queue, seconds, by engine and queue.
         settings: ``app`` and ``alertmanager.runbook_url``.
+        shipped: The file in whose place it is.
     """
     runbooks = settings.alertmanager.runbook_url or _RUNBOOKS
     lines = [_HEAD + "groups:"]
@@ -122,8 +139,8 @@ def literal(
         lines += ["  - name: jobmon-literal-queues", "    rules:"]
         for (engine, queue), bound in sorted(queues.items()):
             lines += _of_queue(settings.app, engine, queue, bound).lines(runbooks)
-    # Not `groups:` alone, which is null.
-    return "\n".join(lines) + ("\n" if len(lines) > 1 else " []\n")
+    _, begin, rest = shipped.partition(_ANOMALIES)
+    return "\n".join(lines) + "\n" + begin + rest.replace(_RUNBOOKS, runbooks)
 
 
 class _Rule:

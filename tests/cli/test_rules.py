@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +11,27 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from jobmon.cli.rules import LITERAL, literal
+from jobmon.cli.rules import LEARNED, LITERAL, literal
 from jobmon.cli.shipped import folder
-from jobmon.settings import load
+from jobmon.settings import Settings, load
 from jobmon.store import connection
 from jobmon.store.bounds import Bound, Bounds, BoundStore, Learned
 from tests.conftest import RedisServer
 from tests.prometheus import binary
-from tests.serving import environment
+from tests.serving import Recorded, environment
 
 SETTINGS = load({"app": "shop"}, environ={})
 KNOWN = Learned(
     bounds=Bounds(Bound(29.0), Bound(90.0), Bound(0.11), Bound(25.0), Bound(110.0)), runs=20
 )
 ODD = 'we "ird" \\ {{ $labels }} \u2028 – \U0001f600'
+
+
+def written(
+    commands: dict[str, Learned], queues: dict[tuple[str, ...], Bound], settings: Settings
+) -> str:
+    shipped = (folder("alerts") / "prometheus" / LEARNED).read_text()
+    return literal(commands, queues, settings, shipped)
 
 
 def rules(*options: str, **given: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +57,7 @@ def checked(path: Path) -> subprocess.CompletedProcess[str]:
 def test_numbers_stand_where_the_shipped_rules_have_series(tmp_path: Path) -> None:
     declared = Learned(bounds=KNOWN.bounds, maximum_seconds=7230.5, runs=99)
     few = Learned(bounds=KNOWN.bounds, runs=19)
-    text = literal(
+    text = written(
         {"b": KNOWN, "a": declared, "few": few, ODD: KNOWN, "none": Learned(bounds=Bounds())},
         {("rq", "high"): Bound(5.1), ("celery", "low"): Bound(600.0)},
         SETTINGS,
@@ -57,7 +65,7 @@ def test_numbers_stand_where_the_shipped_rules_have_series(tmp_path: Path) -> No
     (tmp_path / LITERAL).write_text(text)
     said = checked(tmp_path / LITERAL)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "SUCCESS: 17 rules found" in said.stdout
+    assert "SUCCESS: 19 rules found" in said.stdout
     assert text.index("jobmon-literal a") < text.index("jobmon-literal b")
     selector = r"{app=\"shop\", command=\"a\"}"
     assert (
@@ -69,26 +77,32 @@ def test_numbers_stand_where_the_shipped_rules_have_series(tmp_path: Path) -> No
 
 
 def test_names_are_those_of_the_shipped_rules() -> None:
-    text = literal({"a": KNOWN}, {("rq", "high"): Bound(5.1)}, SETTINGS)
-    names = [line.split()[-1] for line in text.splitlines() if "- alert:" in line]
-    assert len(names) == len(set(names)) == 6
-    path = folder("alerts") / "prometheus/jobmon-learned.rules.yaml"
-    if not path.exists():
-        pytest.skip("no rules here")
-    shipped = path.read_text()
-    assert {name for name in names if f"- alert: {name}\n" not in shipped} == set()
+    text = written({"a": KNOWN}, {("rq", "high"): Bound(5.1)}, SETTINGS)
+    shipped = (folder("alerts") / "prometheus" / LEARNED).read_text()
+    names = re.findall(r"- (?:alert|record): (.*)", text)
+    assert sorted(names) == sorted(re.findall(r"- (?:alert|record): (.*)", shipped))
 
 
-def test_the_same_bounds_make_the_same_bytes_and_none_an_empty_file(tmp_path: Path) -> None:
-    one = literal({"a": KNOWN, "b": KNOWN}, {}, SETTINGS)
-    assert one == literal({"b": KNOWN, "a": KNOWN}, {}, SETTINGS)
-    (tmp_path / LITERAL).write_text(literal({}, {}, SETTINGS))
+def test_links_to_runbooks_are_those_of_the_settings() -> None:
+    address = "https://wiki.example/jobmon"
+    own = load({"app": "shop", "alertmanager.runbook_url": address}, environ={})
+    links = re.findall(r'runbook_url: "?([^"\n]+)/\w+\.md', written({"a": KNOWN}, {}, own))
+    assert set(links) == {address}
+    assert len(links) == 6
+
+
+def test_the_same_bounds_make_the_same_bytes_and_none_is_fine(
+    tmp_path: Path,
+) -> None:
+    one = written({"a": KNOWN, "b": KNOWN}, {}, SETTINGS)
+    assert one == written({"b": KNOWN, "a": KNOWN}, {}, SETTINGS)
+    (tmp_path / LITERAL).write_text(written({}, {}, SETTINGS))
     assert checked(tmp_path / LITERAL).returncode == 0
 
 
 @pytest.mark.live
 def test_prometheus_fires_by_the_numbers(tmp_path: Path) -> None:
-    (tmp_path / LITERAL).write_text(literal({ODD: KNOWN, "calm": KNOWN}, {}, SETTINGS))
+    (tmp_path / LITERAL).write_text(written({ODD: KNOWN, "calm": KNOWN}, {}, SETTINGS))
     selectors = [
         (f'app="shop", command={json.dumps(name, ensure_ascii=False)}, instance="{one}"', seconds)
         for name, seconds in ((ODD, 95), ("calm", 60))
@@ -160,7 +174,7 @@ def test_rules_are_written_and_what_has_not_changed_is_not_touched(
         assert (done.returncode, done.stderr) == (0, "")
         written = {path.name for path in target.iterdir()}
         shipped = {path.name for path in (folder("alerts") / "prometheus").glob("*.rules.yaml")}
-        assert written == {LITERAL, *shipped}
+        assert written == {LITERAL, *shipped} - {LEARNED}
         before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
         again = rules("export", str(target), "--literal", **own)
         assert again.stdout.count("unchanged") == len(written)
@@ -172,8 +186,44 @@ def test_rules_are_written_and_what_has_not_changed_is_not_touched(
         )
         assert " > 120" in (target / LITERAL).read_text()
     # The shipped ones alone need no store.
-    assert rules("export", str(target)).returncode == 0
+    alone = rules("export", str(target))
+    assert alone.returncode == 0
+    assert f"remove {target / LITERAL}: " in alone.stdout
+    assert f"remove {target / LEARNED}: " in rules("export", str(target), "--literal", **own).stdout
     assert rules("export", str(target), "--literal").returncode == 69
+
+
+@pytest.mark.live
+def test_a_declared_maximum_holds_before_anything_was_learned(
+    store: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "jobmon.toml").write_text(
+        f"""
+redis.url = "{store.url}"
+[analyze_mode.commands."data:process"]
+maximum_run_time_seconds = 7230
+[analyze_mode.commands.quiet]
+maximum_run_time_seconds = 60
+mute = true
+[analyze_mode.commands."known*"]
+maximum_run_time_seconds = 100
+"""
+    )
+    settings = load({"redis.url": store.url}, environ={})
+    with connection.connect(settings) as client:
+        kept = BoundStore(client, settings)
+        kept.write({("default", "production", "known"): KNOWN})
+    recorded = Recorded(store)
+    recorded.run("known")
+    recorded.close()
+    own = {"JOB_MONITOR_CONFIG": str(tmp_path / "jobmon.toml")}
+    done = rules("export", str(tmp_path), "--literal", JOB_MONITOR_REDIS_URL=store.url, **own)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / LITERAL).read_text()
+    assert text.count(r"command=\"data:process\"}) > 7230") == 2
+    assert text.count(r"command=\"known\"}) > 100") == 2
+    assert "jobmon-literal quiet" not in text
+    assert checked(tmp_path / LITERAL).returncode == 0
 
 
 @pytest.mark.live
@@ -185,7 +235,7 @@ def test_promtool_checks_what_ships_or_what_is_named(tmp_path: Path) -> None:
     assert said.returncode == 1
     assert "parse error" in said.stderr
     good = tmp_path / LITERAL
-    good.write_text(literal({"a": KNOWN}, {}, SETTINGS))
+    good.write_text(written({"a": KNOWN}, {}, SETTINGS))
     assert rules("check", str(good)).returncode == 0
     if any((folder("alerts") / "prometheus").glob("*.rules.yaml")):
         assert rules("check").returncode == 0
