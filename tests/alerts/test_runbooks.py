@@ -8,10 +8,12 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
 from jobmon.cli.main import COMMANDS
+from jobmon.server.query import Query, parse
 from jobmon.settings import load
 from tests.alerts.rules import ALERTS, alerts, labels_of_metrics, uses
 from tests.described import table
@@ -71,9 +73,18 @@ def test_every_command_of_jobmon_exists_with_its_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_every_address_of_the_server_exists(name: str) -> None:
-    known = {endpoint.path for endpoint in table()}
-    for path in re.findall(r"(?:\$API|127\.0\.0\.1:8765)(/[\w/-]+)", PAGES[name].read_text()):
-        assert path in known or f"{PREFIX}{path}" in known, path
+    known = [
+        (re.sub(r"\{\w+\}", "(?:ID|UUID)", endpoint.path), endpoint.actions["GET"])
+        for endpoint in table()
+        if "GET" in endpoint.actions
+    ]
+    address = r"(?:(\$API)|127\.0\.0\.1:8765)(/[\w/-]+)(?:\?([^\"\s]+))?"
+    for is_ours, path, asked in re.findall(address, PAGES[name].read_text()):
+        whole = f"{PREFIX if is_ours else ''}{path}"
+        actions = [action for pattern, action in known if re.fullmatch(pattern, whole)]
+        assert actions, path
+        given = parse(actions[0].query or Query, asked.encode()).given
+        assert given == dict(parse_qsl(asked)), f"{path}?{asked}"
 
 
 def test_every_query_is_one_and_asks_for_what_there_is(tmp_path: Path) -> None:
