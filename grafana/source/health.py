@@ -74,10 +74,11 @@ def _now() -> list[Panel]:
             "Copied",
             "Time since everything was last copied to the history. Good: not much more than "
             "`sync.interval_minutes`.",
-            f"max({age(known('sync_last_success_timestamp_seconds'))})",
+            f"max({age(known('sync_last_success_timestamp_seconds'))}"
+            f" and on (app) {known('sync_enabled')} == 1)",
             unit=units.Seconds,
             steps=((900, ORANGE), (3600, RED)),
-            absent="never",
+            absent="never, or not wanted",
         ),
         stat_of(
             "Lost changes",
