@@ -27,8 +27,8 @@ def _histogram(name: str, bounds: tuple[float, ...]) -> list[str]:
     return [f"{name}:{place}" for place in (*range(len(bounds) + 1), "sum_us")]
 
 
-_JOB_FIELDS: Final = [
-    *("enqueued", "started", "lost_corrected"),
+_JOB_FIELDS: Final = ["enqueued", "started", "lost_corrected"]
+_QUEUE_FIELDS: Final = [
     *(f"finished:{outcome}" for outcome in Outcome),
     *_histogram("duration", JOB_BUCKETS),
     *_histogram("queue_time", JOB_BUCKETS),
@@ -58,7 +58,7 @@ class IdleSeries:
             settings.metrics.series_retention_days * _DAY_MS,
             max(settings.tracking_ttl, settings.failed_ttl) * 1000 + _MARGIN_MS,
             *(MOST_AT_ONCE, keys.pending(""), keys.processing("")),
-            *(json.dumps(_JOB_FIELDS), json.dumps(_COMMAND_FIELDS)),
+            *map(json.dumps, (_JOB_FIELDS, _QUEUE_FIELDS, _COMMAND_FIELDS)),
         )
 
     def forget(self, token: int, in_use: Iterable[str]) -> int:

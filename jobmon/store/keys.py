@@ -440,7 +440,8 @@ TABLE: Final = (
         "hash",
         "`<series>:enqueued`, `:started`, `:finished:<outcome>`, `:lost_corrected`, "
         "`:errors:<error type>`, `:duration:<bucket>`, `:duration:sum_us`, "
-        "`:queue_time:<bucket>`, `:queue_time:sum_us`",
+        "`:queue_time:<bucket>`, `:queue_time:sum_us`; `<series>/queue:…`, what was counted "
+        "in series of the same queue that are forgotten",
         "",
         "with the series",
         "transition",

@@ -136,7 +136,17 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class JobSeries:
+class Attempts:
+    """Totals of job attempts that are also shown summed by queue."""
+
+    finished: Mapping[str, int]
+    """By outcome."""
+    duration: Histogram
+    queue_time: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeries(Attempts):
     """Totals of one label set. They never fall."""
 
     engine: str
@@ -144,14 +154,12 @@ class JobSeries:
     job_name: str
     enqueued: int
     started: int
-    finished: Mapping[str, int]
-    """By outcome."""
     lost_corrected: int
     """Of those counted as lost, how many turned up again."""
     errors: Mapping[str, int]
-    """By error type."""
-    duration: Histogram
-    queue_time: Histogram
+    """By error type; with those of series of its name that were forgotten."""
+    forgotten: Attempts
+    """Of series of its queue that were forgotten: they are in sums of the queue alone."""
     pending: int
     """Gauge: jobs that wait now."""
     processing: int
