@@ -9,6 +9,7 @@ from jobmon.model import Outcome
 from jobmon.store import script
 from jobmon.store.keys import LEADER, SCHEMA_VERSION, Keys
 from jobmon.store.series import COMMAND_BUCKETS, JOB_BUCKETS, label
+from jobmon.store.waiting import lost_after_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE: Final = 50
 _DAY_MS: Final = 86_400_000
-_MARGIN_MS: Final = 3_600_000
 _SCRIPT: Final = script.read("idle_series.lua")
 
 
@@ -56,7 +56,7 @@ class IdleSeries:
         )
         self._arguments = (
             settings.metrics.series_retention_days * _DAY_MS,
-            max(settings.tracking_ttl, settings.failed_ttl) * 1000 + _MARGIN_MS,
+            lost_after_ms(settings),
             *(MOST_AT_ONCE, keys.pending(""), keys.processing("")),
             *map(json.dumps, (_JOB_FIELDS, _QUEUE_FIELDS, _COMMAND_FIELDS)),
         )

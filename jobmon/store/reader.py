@@ -77,8 +77,7 @@ class Reader:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
-        self._failed_ttl = settings.failed_ttl
-        self._late = settings.late
+        self._settings = settings
         self._named = settings.analyze_mode.commands.names
         self._settings_of = lru_cache(4096)(partial(for_command, settings))
         self.skipped = 0
@@ -202,10 +201,11 @@ class Reader:
         pipeline.hgetall(self._keys.job_series)
         seen, series = pipeline.execute()
         numbers = [text(own) for own in series.values()]
+        kept_since = int((now - self._settings.failed_ttl) * 1000)
         for own in numbers:
-            pipeline.zcount(self._keys.failed_in(own), int((now - self._failed_ttl) * 1000), "+inf")
+            pipeline.zcount(self._keys.failed_in(own), kept_since, "+inf")
         failed = dict(zip(numbers, pipeline.execute(), strict=True))
-        _, sizes = waiting.by_series(self._redis, self._keys, self._late)
+        _, sizes = waiting.by_series(self._redis, self._keys, self._settings)
         counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
         for labels, own in series.items():
             size = (*sizes.get(text(own), waiting.Waiting())[:2], failed[text(own)])
@@ -264,7 +264,7 @@ class Reader:
         running, *used, open_runs = results[7:]
         counters = _counters(recorder)
         lag = counters.get("lag_ms")
-        _, sizes = waiting.by_series(self._redis, keys, self._late)
+        _, sizes = waiting.by_series(self._redis, keys, self._settings)
         scheduled = self.schedules()
         planned = (one.name for one in scheduled.entries if one.state != "disabled")
         return Totals(
@@ -303,7 +303,7 @@ class Reader:
 
     def late_jobs(self, limit: int = 1000) -> LateJobs:
         """Jobs that run, or wait to run, for longer than ``late.*`` says, oldest first."""
-        return late.jobs(self._redis, self._keys, self._late, limit)
+        return late.jobs(self._redis, self._keys, self._settings, limit)
 
     def schedules(self) -> Schedules:
         """Every scheduler and the entries of their schedules, as last told."""
