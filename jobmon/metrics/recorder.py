@@ -67,9 +67,16 @@ FAMILIES: Final = (
     Family(
         "jobmon_label_overflow_total",
         "counter",
-        "Events filed under the value other because their label had too many values.",
+        "Events filed under the value other because their label had too many values; series: under "
+        "the job_name other, because jobs had too many series.",
         ("label",),
         _overflow,
     ),
-    Family("jobmon_label_values", "gauge", "Values that a label has.", ("label",), _values),
+    Family(
+        "jobmon_label_values",
+        "gauge",
+        "Values that a label has; series: sets of engine, queue and job_name that jobs have.",
+        ("label",),
+        _values,
+    ),
 )

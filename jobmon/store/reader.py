@@ -280,6 +280,7 @@ class Reader:
                 "queue": used[1],
                 "error_type": used[2],
                 "command": len(commands),
+                "series": len(jobs),
             },
             sync=sync_state.understood(sync, counters),
             lag=None if lag is None else lag / 1000,

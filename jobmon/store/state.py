@@ -208,9 +208,9 @@ class Totals:
     dropped: Mapping[str, int]
     """By reason."""
     label_overflow: Mapping[str, int]
-    """Events filed under ``other``, by label."""
+    """Events filed under ``other``, by label; ``series``: for there were too many of jobs."""
     label_values: Mapping[str, int]
-    """Values in use, by label."""
+    """Values in use, by label; ``series``: sets of labels of jobs."""
     sync: SyncState
     lag: float | None
     """Seconds from the oldest event of the newest batch to its arrival."""

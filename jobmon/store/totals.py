@@ -157,6 +157,8 @@ def known_jobs(told: Iterable[bytes], series: Mapping[bytes, bytes]) -> list[tup
     ]
     found: list[tuple[str, str, str]] = []
     for labels in sorted(told):
+        if len(series) + len(found) >= limits.MOST_JOB_SERIES:
+            break
         parts = text(labels).split(SEPARATOR)
         if len(parts) != 3 or labels in series:
             continue

@@ -64,6 +64,39 @@ def test_queues_beyond_the_limit_share_one_series(store: RedisServer) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_series_beyond_the_limit_count_under_the_name_other_of_their_queue(
+    store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "MOST_JOB_SERIES", 3)
+    with store.client() as client:
+        writer, reader = Writer(client, Settings()), Reader(client, Settings())
+
+        def publish(run: str, *places: str) -> None:
+            labels = ((place, *place.split("/")) for place in places)
+            writer.apply(
+                [
+                    transition(run, place, Status.PENDING, queue=queue, job_name=name, stages=1)
+                    for place, queue, name in labels
+                ]
+            )
+
+        publish("p1", "a/one", "a/two", "b/one", "a/three", "b/two")
+        publish("p2", "a/one", "b/two", "c/one")
+        totals = reader.totals()
+    assert {f"{one.queue}/{one.job_name}": one.enqueued for one in totals.jobs} == {
+        "a/one": 2,
+        "a/two": 1,
+        "b/one": 1,
+        "a/other": 1,
+        "b/other": 2,
+        "other/other": 1,
+    }
+    assert totals.label_overflow == {"series": 4, "queue": 1}
+    used = totals.label_values
+    assert (used["series"], used["job_name"], used["queue"]) == (6, 2, 3)
+
+
+@pytest.mark.usefixtures("small")
 def test_error_types_are_bounded_by_job_and_overall(store: RedisServer) -> None:
     def failure(job_name: str, error: str) -> None:
         job = transition("p1", f"{job_name}{error}", Status.FAILED, job_name=job_name)
