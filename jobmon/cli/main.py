@@ -45,13 +45,15 @@ COMMANDS: Final = {
 _ALIASES: Final = {"job-monitor:analyze": "analyze", "metrics:sync": "sync"}
 """Names that the original product has for them."""
 
-_EXTRA_OF: Final = {
+EXTRA_OF: Final = {
     "alembic": "server",
     "celery": "celery",
     "cronsim": "server",
     "httpcore": "server",
+    "kombu": "server",
     "numpy": "server",
     "prometheus_client": "server",
+    "pydantic": "server",
     "rich": "server",
     "rq": "rq",
     "scipy": "server",
@@ -103,10 +105,10 @@ def _dispatch(given: list[str]) -> int:
         return code
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA_OF:
+        if missing not in EXTRA_OF:
             raise
-        extra = "demo" if name == "demo" else _EXTRA_OF[missing]
-        _say(f"jobmon {name} needs {missing}: pip install 'jobmon[{extra}]'")
+        extra = "demo" if name == "demo" else EXTRA_OF[missing]
+        _say(f"jobmon {name} needs {missing}: install jobmon with the extra {extra!r}")
         return Exit.USAGE
     except JobmonError as error:
         _say(f"jobmon {name}: {error}")
