@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.errors import JobmonError, Unavailable, UsageError
 
 
@@ -108,10 +108,10 @@ def _dispatch(given: list[str]) -> int:
         if missing not in EXTRA_OF:
             raise
         extra = "demo" if name == "demo" else EXTRA_OF[missing]
-        _say(f"jobmon {name} needs {missing}: install jobmon with the extra {extra!r}")
+        say(f"jobmon {name} needs {missing}: install jobmon with the extra {extra!r}")
         return Exit.USAGE
     except JobmonError as error:
-        _say(f"jobmon {name}: {error}")
+        say(f"jobmon {name}: {error}")
         if isinstance(error, Unavailable):
             return Exit.UNAVAILABLE
         return Exit.USAGE if isinstance(error, UsageError) else Exit.FAILED
@@ -157,7 +157,7 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}."
-    _say(f"jobmon: no such command: {name!r}; {hint}")
+    say(f"jobmon: no such command: {name!r}; {hint}")
     return Exit.USAGE
 
 
@@ -168,19 +168,15 @@ def _said_by_store(name: str, error: Exception) -> int:
     redis = sys.modules.get("redis")
     if redis is not None and isinstance(error, redis.RedisError):
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            _say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
+            say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
             return Exit.UNAVAILABLE
-        _say(f"jobmon {name}: Redis refused: {inert(error)}")
+        say(f"jobmon {name}: Redis refused: {inert(error)}")
         return Exit.FAILED
     database = sys.modules.get("jobmon.history.database")
     if database is not None and isinstance(error, database.DBAPIError):
-        _say(f"jobmon {name}: the database refused: {database.said(error)}")
+        say(f"jobmon {name}: the database refused: {database.said(error)}")
         return Exit.FAILED
     raise error
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":
