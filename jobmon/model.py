@@ -177,8 +177,3 @@ def order_key(status: Status, attempt: int, delivery: int = 0) -> OrderKey:
     """
     final = status in FINAL
     return attempt, final, 0 if final else delivery, RANK[status]
-
-
-def supersedes(new: OrderKey, old: OrderKey) -> bool:
-    """Whether a transition replaces the record: higher does, equal or lower changes nothing."""
-    return new > old

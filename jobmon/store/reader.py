@@ -67,7 +67,7 @@ CHUNK: Final = 500
 
 _COUNTERS: Final = (
     *("job_count", "success_jobs", "failed_jobs", "revoked_jobs", "lost_jobs", "retried_jobs"),
-    *("total_job_time", "peak_memory", "last_update", "finished", "partial", "drained_at"),
+    *("total_job_time", "peak_memory", "finished", "partial", "drained_at"),
 )
 
 
@@ -132,15 +132,13 @@ class Reader:
         values: list[bytes | None] = self._redis.hmget(key, _COUNTERS)
         if values[0] is None:
             return None
-        drained_at = _float(values[11])
         return RunCounters(
             *(number(value) for value in values[:6]),
             total_job_time=_float(values[6]) or 0.0,
             peak_memory=number(values[7]),
-            last_update=_float(values[8]) or 0.0,
-            finished=values[9] is not None,
-            partial=values[10] is not None,
-            drained_at=drained_at,
+            finished=values[8] is not None,
+            partial=values[9] is not None,
+            drained_at=_float(values[10]),
         )
 
     def jobs_of_run(self, process_id: str, *, limit: int = 10_000, cursor: str = "") -> JobPage:
@@ -313,11 +311,6 @@ class Reader:
     def workers(self) -> tuple[WorkerState, ...]:
         """Every worker, as last told; one that died until it is forgotten."""
         return workers.read(self._redis, self._keys)
-
-    def newest_process_id(self, command: str) -> str | None:
-        """Id of the newest run of a command."""
-        found: bytes | None = self._redis.get(self._keys.newest_run(command))
-        return None if found is None else text(found)
 
     def meta(self) -> Meta:
         """Schema and version of the store."""

@@ -64,7 +64,6 @@ class RunCounters:
     """Seconds."""
     peak_memory: int
     """Bytes, the highest of any attempt."""
-    last_update: float
     finished: bool
     partial: bool
     """True: the run's start was never seen, or its keys expired before its last jobs."""

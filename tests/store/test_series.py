@@ -9,6 +9,7 @@ import pytest
 from jobmon.model import RunTransition, Status
 from jobmon.settings import Settings
 from jobmon.store import series
+from jobmon.store.keys import Keys
 from jobmon.store.reader import Reader
 from jobmon.store.writer import Writer
 from tests.store.histories import NOW_MS, transition
@@ -127,7 +128,7 @@ def test_commands_beyond_the_limit_count_under_other(store: RedisServer) -> None
             if at != 3:
                 writer.apply([RunTransition(f"p{at}", f"c{at}", "completed", "completed", *common)])
         totals = reader.totals()
-        newest = [reader.newest_process_id(f"c{at}") for at in range(4)]
+        newest = [client.get(Keys("jobmon:").newest_run(f"c{at}")) for at in range(4)]
     assert {one.command: one.runs for one in totals.commands} == {
         "c0": {"completed": 1},
         "c1": {"completed": 1},
@@ -135,7 +136,7 @@ def test_commands_beyond_the_limit_count_under_other(store: RedisServer) -> None
     }
     assert {one.command: one.running for one in totals.commands}["other"] == 1
     assert totals.label_overflow == {"command": 1}
-    assert newest == ["p0", "p1", "p2", "p3"]
+    assert newest == [b"p0", b"p1", b"p2", b"p3"]
 
 
 def test_labels_lose_control_characters_and_are_cut() -> None:
