@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 MANUAL_DISPATCH: Final = "manual-dispatch"
 """Command name of a job that nobody's command started."""
+SCHEDULE: Final = "schedule"
+"""Source of a run that a scheduler's entry started."""
 
 
 class Status(StrEnum):

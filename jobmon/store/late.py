@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobmon.store import records, waiting
+from jobmon.store.members import decoded
 from jobmon.store.series import SEPARATOR
 from jobmon.store.totals import text
 from jobmon.store.waiting import Waiting, lost_after_ms
@@ -149,13 +149,9 @@ def _indexes(
 
 
 def _job(entry: _Entry, record: bytes | None, now_ms: int) -> LateJob | None:
-    try:
-        decoded: object = json.loads(record or b"null")
-    except (ValueError, RecursionError):
+    data = decoded(record)
+    if data is None:
         return None
-    if not isinstance(decoded, dict):
-        return None
-    data = cast("dict[str, Any]", decoded)
     status, attempt = data.get("status"), data.get("attempt")
     if type(status) is not str or type(attempt) is not int or status not in _STATES[entry.state]:
         return None

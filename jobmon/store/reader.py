@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import heapq
 import json
-import math
 from collections import Counter
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -28,6 +27,7 @@ from jobmon.store import (
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
+from jobmon.store.members import decoded, finite
 from jobmon.store.series import OTHER, SEPARATOR
 from jobmon.store.state import (
     CommandRun,
@@ -156,10 +156,10 @@ class Reader:
             nonlocal total
             for job_id, record in self._all_jobs(process_id):
                 total += 1
-                decoded = self._decoded(record)
-                if decoded is None:
+                members = self._decoded(record)
+                if members is None:
                     continue
-                place = (_number(decoded.get("created_at")) or 0.0, job_id)
+                place = (finite(members.get("created_at")) or 0.0, job_id)
                 if after is None or place > after:
                     yield place, record
 
@@ -338,14 +338,9 @@ class Reader:
         return now_us(self._redis) / 1_000_000
 
     def _decoded(self, record: bytes) -> dict[str, Any] | None:
-        try:
-            decoded: object = json.loads(record)
-        except (ValueError, RecursionError):
-            decoded = None
-        if isinstance(decoded, dict):
-            found = cast("dict[str, Any]", decoded)
-            if number(found.get("v", 1)) <= RECORD_VERSION:
-                return found
+        found = decoded(record)
+        if found is not None and number(found.get("v", 1)) <= RECORD_VERSION:
+            return found
         self.skipped += 1
         return None
 
@@ -386,12 +381,12 @@ class Reader:
 
 
 def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandRun:
-    started, finished = _number(data.get("started_at")), _number(data.get("finished_at"))
-    exit_code = _number(data.get("exit_code"))
+    started, finished = finite(data.get("started_at")), finite(data.get("finished_at"))
+    exit_code = finite(data.get("exit_code"))
     said = data.get("status")
     if not isinstance(said, str):
         said = "failed" if status == "completed" and exit_code else status
-    duration = _number(data.get("duration"))
+    duration = finite(data.get("duration"))
     if duration is None and started is not None and finished is not None:
         duration = max(0.0, finished - started)
     return CommandRun(
@@ -407,8 +402,8 @@ def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandR
         arguments=_mapping(data.get("arguments")),
         options=_mapping(data.get("options")),
         data=data,
-        due_at=_number(data.get("due_at")),
-        sent_at=_number(data.get("sent_at")),
+        due_at=finite(data.get("due_at")),
+        sent_at=finite(data.get("sent_at")),
     )
 
 
@@ -421,19 +416,9 @@ def _family(counters: Mapping[str, int], name: str) -> dict[str, int]:
     return {key[len(start) :]: count for key, count in counters.items() if key.startswith(start)}
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None
-
-
 def _float(value: bytes | None) -> float | None:
     try:
-        return None if value is None else _number(float(value))
+        return None if value is None else finite(float(value))
     except ValueError:
         return None
 

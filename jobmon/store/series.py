@@ -28,7 +28,8 @@ OTHER: Final = "other"
 """Label value of what came when all places were taken."""
 
 SEPARATOR: Final = "\x1f"
-"""Between the labels of a set, in which control characters do not occur."""
+"""Between the labels of a set, in which control characters do not occur, and between a scheduler's
+id and an entry's name."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
