@@ -73,7 +73,7 @@ docs: $(DEV)/.ready ## write the pages and dashboards that are made from code
 lock: ## choose newer versions of everything we install (needs uv)
 	@sh scripts/lock.sh
 
-check: lint types layers test cov ## all of CI
+check: lint types layers test cov ## all of CI but for the demo and older versions of RQ
 
 clean: ## remove all environments and what tools left
 	@rm -rf $(DEMO) $(DEV) .venv/oldest .venv/rq-* .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist

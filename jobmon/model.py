@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 MANUAL_DISPATCH: Final = "manual-dispatch"
 """Command name of a job that nobody's command started."""
+SCHEDULE: Final = "schedule"
+"""Source of a run that a scheduler's entry started."""
 
 
 class Status(StrEnum):
@@ -177,8 +179,3 @@ def order_key(status: Status, attempt: int, delivery: int = 0) -> OrderKey:
     """
     final = status in FINAL
     return attempt, final, 0 if final else delivery, RANK[status]
-
-
-def supersedes(new: OrderKey, old: OrderKey) -> bool:
-    """Whether a transition replaces the record: higher does, equal or lower changes nothing."""
-    return new > old

@@ -54,3 +54,19 @@ def test_every_link_between_pages_leads_somewhere() -> None:
                 broken.append(f"{page.relative_to(REPOSITORY)}: {link}")
     assert count > 10
     assert not broken
+
+
+def test_links_lead_from_the_first_page_to_every_other() -> None:
+    reached, waiting = set[Path](), [REPOSITORY / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        if page.is_dir():
+            waiting += page.glob("*.md")
+        elif page.suffix == ".md":
+            links = LINK.findall(page.read_text(encoding="utf-8"))
+            local = (link.partition("#")[0] for link in links if "://" not in link)
+            waiting += [(page.parent / link).resolve() for link in local]
+    assert not sorted(str(one.relative_to(REPOSITORY)) for one in set(pages()) - reached)

@@ -26,16 +26,14 @@ class Load(NamedTuple):
     p50_seconds: float
     p99_seconds: float
     answers: int
-    answer_bytes: int
 
 
 class _Client(asyncio.Protocol):
     """One connection: asks again as soon as it was answered, anew where the server closes it."""
 
-    def __init__(self, request: bytes, took: list[tuple[float, float]], sizes: list[int]) -> None:
+    def __init__(self, request: bytes, took: list[tuple[float, float]]) -> None:
         self._request = request
         self._took = took
-        self._sizes = sizes
         self._read = bytearray()
         self._wanted = -1
         self._again: asyncio.Task[object] | None = None
@@ -70,7 +68,6 @@ class _Client(asyncio.Protocol):
             return
         now = time.perf_counter()
         self._took.append((now, now - self._began))
-        self._sizes[0] = self._wanted
         self._read.clear()
         if self._closes:
             self._transport.close()
@@ -110,12 +107,11 @@ def _request(url: str) -> bytes:
 
 async def _measured(connections: int, seconds: float, urls: list[str]) -> Load:
     took: list[tuple[float, float]] = []
-    sizes = [0]
     clients: list[_Client] = []
     for number in range(connections):
         parts = urlsplit(url := urls[number % len(urls)])
         assert parts.hostname is not None
-        clients.append(_Client(_request(url), took, sizes))
+        clients.append(_Client(_request(url), took))
         await clients[-1].connect(parts.hostname, parts.port)
     ends = [client.ended for client in clients]
     await asyncio.wait(ends, timeout=_WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
@@ -141,7 +137,6 @@ async def _measured(connections: int, seconds: float, urls: list[str]) -> Load:
         counted[len(counted) // 2],
         counted[min(len(counted) - 1, int(len(counted) * 0.99))],
         len(counted),
-        sizes[0],
     )
 
 

@@ -89,11 +89,16 @@ def conditions() -> dict[str, str]:
     words = server.stdout.split()
     found = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} × {processor()}, Linux {platform.release()}",
+        "machine": f"{os.cpu_count()} × {processor()}, Linux {kernel()}",
         "CPython": platform.python_version(),
         words[0]: next((word[2:] for word in words if word.startswith("v=")), "?"),
     }
     return found | {package: version(package) for package in _PACKAGES}
+
+
+def kernel() -> str:
+    """Its version, without what whoever built it has added."""
+    return platform.release().partition("-")[0]
 
 
 def write_page(page: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from jobmon.store.series import (
     MOST_COMMANDS,
     MOST_ERROR_TYPES_OF_A_JOB,
     MOST_JOB_NAMES,
+    MOST_JOB_SERIES,
     MOST_QUEUES,
 )
 from jobmon.store.writer import MAX_BATCH, Writer
@@ -46,13 +47,13 @@ def store(server: RedisServer, jobs: int) -> None:
 
     The first of each name fill their series, so that there are as many however many jobs follow.
     """
-    _write(server, _jobs(jobs, NAMES, QUEUES, COMMANDS))
+    _write(server, _jobs(jobs, NAMES, QUEUES, COMMANDS, NAMES))
 
 
 def limits(server: RedisServer) -> None:
-    """As many label values as there may be, each with all its series and exemplars."""
-    jobs = MOST_JOB_NAMES * 20
-    _write(server, _jobs(jobs, MOST_JOB_NAMES, MOST_QUEUES, MOST_COMMANDS, all_errors=True))
+    """As many label values, and sets of them, as there may be, each with all that it exports."""
+    most = MOST_JOB_NAMES, MOST_QUEUES, MOST_COMMANDS, MOST_JOB_SERIES
+    _write(server, _jobs(MOST_JOB_SERIES * 20, *most, all_errors=True))
 
 
 def _write(server: RedisServer, items: Iterator[Transition | RunTransition]) -> None:
@@ -65,20 +66,21 @@ def _write(server: RedisServer, items: Iterator[Transition | RunTransition]) -> 
 
 
 def _jobs(
-    jobs: int, names: int, queues: int, commands: int, *, all_errors: bool = False
+    jobs: int, names: int, queues: int, commands: int, sets: int, *, all_errors: bool = False
 ) -> Iterator[Transition | RunTransition]:
     now_ms = int(time.time() * 1000)
     runs = [str(uuid.uuid4()) for _ in range(commands)]
     for number, run in enumerate(runs):
         yield _run(run, f"data:command-{number}", "running", now_ms)
     for number in range(jobs):
-        name, life = number % names, number // names
+        one, life = number % sets, number // sets
+        name, queue = one % names, queue_of((one + one // names) % queues)
         run = number % commands
         waits = life > 0 and number % _ONE_WAITS_OF == 0
         failed = life % 20 == 1 or all_errors
         job_id = f"{number:08x}-0000-4000-8000-000000000000"
         body = (
-            f'"queue":"{queue_of(name % queues)}","class":"{name_of(name)}","created_at":1.0,'
+            f'"queue":"{queue}","class":"{name_of(name)}","created_at":1.0,'
             f'"trace_id":"{number:032x}","span_id":"{number:016x}","v":1}}'
         )
         common: dict[str, Any] = {
@@ -87,7 +89,7 @@ def _jobs(
             "manual": False,
             "job_id": job_id,
             "engine": "celery",
-            "queue": queue_of(name % queues),
+            "queue": queue,
             "job_name": name_of(name),
             "attempt": 1,
             "delivery": 0,

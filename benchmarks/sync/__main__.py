@@ -34,11 +34,6 @@ LIMITS = {
     "postgresql": "COPY of ready rows, INSERT … ON CONFLICT",
 }
 MEMORY_TARGET_MIB = 20
-RATES = ("| database | way | rows/s | of the limit | target | |", "|---|---|--:|--:|--:|---|")
-MEMORY = (
-    "| database | jobs of one run | MiB before | MiB at the peak | |",
-    "|---|--:|--:|--:|---|",
-)
 
 
 def once(kind: str, redis_url: str, work: Any) -> Any:

@@ -60,11 +60,6 @@ class Expectation:
         """The start is late by more than its margin."""
         return self.missed_count > 0
 
-    @property
-    def is_stopped(self) -> bool:
-        """Three starts in a row are missed: the command runs no more."""
-        return self.missed_count >= MOST_MISSED
-
 
 def expected(
     starts: Floats,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobmon.answers.anomalies import Anomaly, Severity
+from jobmon.anomaly import Severity
+from jobmon.answers.anomalies import Anomaly
 from jobmon.answers.values import Answer, Instant, Number
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
+from jobmon.anomaly import Severity
 from jobmon.answers.paginator import Paginator
 from jobmon.answers.period import Period
 from jobmon.answers.values import Answer, Instant, Number
-
-Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 
 
 @dataclass(frozen=True, slots=True)

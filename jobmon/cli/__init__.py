@@ -4,6 +4,7 @@ Called by the ``jobmon`` script; uses every part below it.
 Must never be imported by the parts below it.
 """
 
+import sys
 from enum import IntEnum
 
 
@@ -24,3 +25,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     """Whoever read our output has gone, as ``head`` does."""
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal, apart from what the command prints."""
+    print(message, file=sys.stderr)

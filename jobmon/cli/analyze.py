@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +14,7 @@ from jobmon.analysis.report import Anomaly, Report
 from jobmon.analysis.rounds import Rounds
 from jobmon.anomaly import SEVERITIES
 from jobmon.answers.analysis import Analysis
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.handlers import import_handlers
 from jobmon.history import database, migrate
 from jobmon.inert import inert
@@ -78,14 +77,14 @@ def run(args: argparse.Namespace) -> int:
         ``--command``; 3 by ``--fail-on``; 75 when another analysis went on for too long.
     """
     if args.all and args.command:
-        _say("jobmon analyze: --all and --command exclude each other\nSee: jobmon analyze --help")
+        say("jobmon analyze: --all and --command exclude each other\nSee: jobmon analyze --help")
         return Exit.USAGE
     settings = configuration.load()
     import_handlers(args.modules)
     migrate.prepare(settings)
     report = _judged(settings, args.command, record=not args.no_events)
     if report is None:
-        _say("Another analysis is running.")
+        say("Another analysis is running.")
         return Exit.TRY_AGAIN
     if not args.no_events:
         _publish(settings, has_handlers=bool(args.modules))
@@ -135,9 +134,9 @@ def _print(report: Report, settings: Settings, form: str) -> None:
             f"{'anomaly' if many == 1 else 'anomalies'}, {len(report.errors)} errors."
         )
     for warning in found.warnings:
-        _say(inert(warning, 1000))
+        say(inert(warning, 1000))
     for error in report.errors:
-        _say(inert(error, 1000))
+        say(inert(error, 1000))
 
 
 def _line(one: Anomaly) -> str:
@@ -152,7 +151,3 @@ def _is_found(report: Report, least: str) -> bool:
     severities = [one.anomaly_severity for one in (*report.anomalies, *report.further)]
     severities += [one.severity for one in report.missed]
     return any(SEVERITIES.index(one) >= SEVERITIES.index(least) for one in severities)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.shipped import folder, put
 
 
@@ -38,10 +37,7 @@ def run(args: argparse.Namespace) -> int:
             text = _starting_with(text, args.datasource)
         target: Path = args.folder / source.name
         print("wrote" if put(target, text) else "unchanged", target)
-    print(
-        f"Import them in Grafana, or have it read the folder: see {shipped / 'provisioning'}.",
-        file=sys.stderr,
-    )
+    say(f"Import them in Grafana, or have it read the folder: see {shipped / 'provisioning'}.")
     return Exit.DONE
 
 

@@ -7,7 +7,6 @@ import http.client
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import Any
 import redis
 
 from jobmon import settings as configuration
+from jobmon.cli import say
 from jobmon.demo import report
 from jobmon.demo.processes import STOPPING, DemoError, Processes, free_port, store_binary
 from jobmon.store import connection
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             demo.start()
             return demo.once() if args.once else demo.on_schedule()
     except DemoError as error:
-        print(f"jobmon demo: {error}", file=sys.stderr)
+        say(f"jobmon demo: {error}")
         return 1
     except KeyboardInterrupt:
         return 0

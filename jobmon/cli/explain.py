@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,7 @@ from jobmon.analysis.severity import severity
 from jobmon.analysis.turns import Moment, expectation, moment
 from jobmon.analysis.units import written
 from jobmon.analysis.wishes import Wishes, wishes
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.numbers import whole
 from jobmon.cli.ranges import Scale
 from jobmon.cli.tables import console, table
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         engine.dispose()
     windows = [one for one in windows if one.is_drained.any()]
     if not windows:
-        print(f'No runs found for command "{inert(name)}".', file=sys.stderr)
+        say(f'No runs found for command "{inert(name)}".')
         return Exit.FAILED
     with connection.connect(settings) as client:
         this = moment(Reader(client, settings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from jobmon import settings as configuration
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.numbers import whole
 from jobmon.cli.retry import process_id
 from jobmon.cli.tables import ago, cell, console, table
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """
     verb, *ids = args.words or [""]
     if verb not in ("", "delete") or (verb and not ids):
-        _say("jobmon failed: expected nothing, or: delete ID…\nSee: jobmon failed --help")
+        say("jobmon failed: expected nothing, or: delete ID…\nSee: jobmon failed --help")
         return Exit.USAGE
     settings = configuration.load()
     migrate.prepare(settings)
@@ -77,7 +76,7 @@ def _delete(retrier: Retrier, ids: Sequence[str]) -> int:
         try:
             retrier.delete(given)
         except (NotFailedError, QueueUnavailable) as error:
-            _say(inert(error, 1000))
+            say(inert(error, 1000))
             is_away = isinstance(error, QueueUnavailable)
             code = max(code, Exit.UNAVAILABLE if is_away else Exit.FAILED)
         else:
@@ -106,7 +105,3 @@ def _shown(found: Sequence[FailedJob], now: float) -> RenderableType:
             cell(one.exception.partition("\n")[0]),
         )
     return made
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
 from typing import cast
 
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.settings import KEYS, Key, Listen
 
 _PATH = "jobmon.toml"
@@ -28,10 +27,10 @@ def run(_args: argparse.Namespace) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(template())
     except FileExistsError:
-        print(f"jobmon init: {path} exists; it is left as it is", file=sys.stderr)
+        say(f"jobmon init: {path} exists; it is left as it is")
         return Exit.FAILED
     except OSError as error:
-        print(f"jobmon init: cannot write {path}: {error.strerror}", file=sys.stderr)
+        say(f"jobmon init: cannot write {path}: {error.strerror}")
         return Exit.FAILED
     print(f"Wrote {path}. Every setting has its default until you uncomment it.")
     return Exit.DONE

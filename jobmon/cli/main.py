@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.errors import JobmonError, Unavailable, UsageError
 
 
@@ -45,13 +45,15 @@ COMMANDS: Final = {
 _ALIASES: Final = {"job-monitor:analyze": "analyze", "metrics:sync": "sync"}
 """Names that the original product has for them."""
 
-_EXTRA_OF: Final = {
+EXTRA_OF: Final = {
     "alembic": "server",
     "celery": "celery",
     "cronsim": "server",
     "httpcore": "server",
+    "kombu": "server",
     "numpy": "server",
     "prometheus_client": "server",
+    "pydantic": "server",
     "rich": "server",
     "rq": "rq",
     "scipy": "server",
@@ -103,13 +105,13 @@ def _dispatch(given: list[str]) -> int:
         return code
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA_OF:
+        if missing not in EXTRA_OF:
             raise
-        extra = "demo" if name == "demo" else _EXTRA_OF[missing]
-        _say(f"jobmon {name} needs {missing}: pip install 'jobmon[{extra}]'")
+        extra = "demo" if name == "demo" else EXTRA_OF[missing]
+        say(f"jobmon {name} needs {missing}: install jobmon with the extra {extra!r}")
         return Exit.USAGE
     except JobmonError as error:
-        _say(f"jobmon {name}: {error}")
+        say(f"jobmon {name}: {error}")
         if isinstance(error, Unavailable):
             return Exit.UNAVAILABLE
         return Exit.USAGE if isinstance(error, UsageError) else Exit.FAILED
@@ -155,7 +157,7 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}."
-    _say(f"jobmon: no such command: {name!r}; {hint}")
+    say(f"jobmon: no such command: {name!r}; {hint}")
     return Exit.USAGE
 
 
@@ -166,19 +168,15 @@ def _said_by_store(name: str, error: Exception) -> int:
     redis = sys.modules.get("redis")
     if redis is not None and isinstance(error, redis.RedisError):
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            _say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
+            say(f"jobmon {name}: Redis cannot be reached: {inert(error)}")
             return Exit.UNAVAILABLE
-        _say(f"jobmon {name}: Redis refused: {inert(error)}")
+        say(f"jobmon {name}: Redis refused: {inert(error)}")
         return Exit.FAILED
     database = sys.modules.get("jobmon.history.database")
     if database is not None and isinstance(error, database.DBAPIError):
-        _say(f"jobmon {name}: the database refused: {database.said(error)}")
+        say(f"jobmon {name}: the database refused: {database.said(error)}")
         return Exit.FAILED
     raise error
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

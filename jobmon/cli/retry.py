@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobmon import settings as configuration
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.stopping import Stopped, stopped_by_signals
 from jobmon.errors import JobmonError, Unavailable
 from jobmon.history import database, migrate
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         143 after a signal, once the current job is pushed.
     """
     if sum((bool(args.ids), args.all, args.run is not None)) != 1:
-        _say("jobmon retry: say which: ID…, --run UUID or --all\nSee: jobmon retry --help")
+        say("jobmon retry: say which: ID…, --run UUID or --all\nSee: jobmon retry --help")
         return Exit.USAGE
     settings = configuration.load()
     migrate.prepare(settings)
@@ -80,7 +80,7 @@ def _some(retrier: Retrier, ids: list[str], stopped: Stopped, *, force: bool) ->
         except database.DatabaseUnavailable:
             raise
         except JobmonError as error:
-            _say(inert(error, 1000))
+            say(inert(error, 1000))
             code = max(code, Exit.UNAVAILABLE if isinstance(error, Unavailable) else Exit.FAILED)
         else:
             print(f"Job [{inert(given)}] has been pushed back onto the queue.")
@@ -92,11 +92,11 @@ def _many(retrier: Retrier, of_run: str | None, *, force: bool) -> int:
         try:
             found = retrier.retry_all(of_run, _who(), progress, force=force)
         except NoneFailedError as error:
-            _say(str(error) if of_run is not None else "There are no failed jobs.")
+            say(str(error) if of_run is not None else "There are no failed jobs.")
             return Exit.FAILED if of_run is not None else Exit.DONE
     print(f"{found.pushed} of {found.requested} failed jobs have been pushed back onto the queue.")
     if found.refused:
-        _say(f"{found.refused} were not. The last one: {inert(found.error, 1000)}")
+        say(f"{found.refused} were not. The last one: {inert(found.error, 1000)}")
     return Exit.FAILED if found.refused else Exit.DONE
 
 
@@ -129,7 +129,3 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may know no name of its user
         return "jobmon retry"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from jobmon.cli import say
 from jobmon.inert import inert
 from jobmon.instrument.child_process import (
     CannotStartError,
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         code, error_type = child.run(program, variables), ""
     except CannotStartError as error:
-        print(f"jobmon run: {inert(str(error))}", file=sys.stderr)
+        _say(str(error))
         code, error_type = error.exit_code, "CannotStart"
     if began is not None:
         try:
@@ -175,4 +175,4 @@ def _set_up_sdk() -> None:
 
 
 def _say(message: str) -> None:
-    print(f"jobmon run: {inert(message)}", file=sys.stderr)
+    say(f"jobmon run: {inert(message)}")

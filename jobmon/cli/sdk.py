@@ -50,7 +50,7 @@ def set_up() -> str:
             return ""
         return _configure(trace)
     except ImportError as error:
-        return f"{asked} is set, but {error.name} is missing: pip install 'jobmon[otel]'"
+        return f"{asked} is set, but {error.name} is missing: install jobmon with the extra 'otel'"
 
 
 def _configure(trace: Any) -> str:

@@ -142,8 +142,8 @@ def _warn_if_nameless(settings: Settings) -> None:
         return
     if where.host in ("", "0.0.0.0", "::"):  # noqa: S104 compared with, not listened on
         _log.warning(
-            "allowed_hosts and public_url are empty: requests from other machines are refused "
-            "(400), but for /livez and /readyz"
+            "allowed_hosts and public_url are empty: requests for a name that is not this "
+            "machine's own are refused (400); those for an address are answered"
         )
 
 

@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import redis
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from jobmon import settings as configuration
-from jobmon.cli import Exit
+from jobmon.cli import Exit, tables
 from jobmon.inert import inert
 from jobmon.settings import SettingsError
 from jobmon.store import connection
@@ -30,7 +29,6 @@ REFRESH_SECONDS: Final = 1.0
 _MOST_RUNNING: Final = 20
 _MOST_FINISHED: Final = 10
 _MOST_LATE: Final = 10
-_WIDTH_WITHOUT_TERMINAL: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(_document(snapshot), indent=2))
     else:
-        _console().print(_shown(snapshot))
+        tables.console().print(_shown(snapshot))
     return Exit.DONE
 
 
@@ -101,7 +99,7 @@ def live(reader: Reader, headline: str) -> Generator[Callable[[], None]]:
             table says that the store does not answer.
         headline: Text above the table, empty for none.
     """
-    console = _console()
+    console = tables.console()
     last: _Snapshot | None = None
     printed = ""
 
@@ -132,13 +130,6 @@ def live(reader: Reader, headline: str) -> Generator[Callable[[], None]]:
             print(printed, flush=True)
 
     yield print_changed
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _WIDTH_WITHOUT_TERMINAL
-    return console
 
 
 def _read(reader: Reader) -> _Snapshot:
@@ -214,7 +205,7 @@ def _runs(title: str, rows: list[_Row], total: int, now: float) -> RenderableTyp
     more = f", newest {len(rows)} of {total}" if total > len(rows) else ""
     if not rows:
         return Text(f"{title}: no command")
-    table = _table(f"{title}{more}", "command", "run", "state")
+    table = tables.table(f"{title}{more}", "command", "run", "state")
     for name in ("jobs", "pending", "running", "done", "failed", "retried", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -222,7 +213,7 @@ def _runs(title: str, rows: list[_Row], total: int, now: float) -> RenderableTyp
         if seconds is None and row.started_at is not None:
             seconds = max(0.0, now - row.started_at)
         table.add_row(
-            Text(inert(row.command, 60), overflow="ellipsis"),
+            tables.cell(row.command),
             Text(inert(row.process_id[:8])),
             _state(row),
             str(row.jobs),
@@ -231,7 +222,7 @@ def _runs(title: str, rows: list[_Row], total: int, now: float) -> RenderableTyp
             str(row.completed),
             Text(str(row.failed), "red" if row.failed else ""),
             str(row.retried),
-            _duration(seconds),
+            "?" if seconds is None else tables.duration(seconds),
         )
     return table
 
@@ -245,12 +236,12 @@ def _state(row: _Row) -> Text:
 def _queues(queues: dict[str, QueueCounts]) -> RenderableType:
     if not queues:
         return Text("Queues: none seen yet")
-    table = _table("Queues", "queue")
+    table = tables.table("Queues", "queue")
     for name in ("pending", "running", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, counts in queues.items():
         table.add_row(
-            Text(inert(name, 60), overflow="ellipsis"),
+            tables.cell(name),
             str(counts.pending),
             str(counts.processing),
             Text(str(counts.failed), "red" if counts.failed else ""),
@@ -263,35 +254,16 @@ def _late(late: LateJobs) -> list[RenderableType]:
     if not total:
         return []
     more = f", oldest {len(late.jobs)} of {total}" if total > len(late.jobs) else ""
-    table = _table(f"Late{more}", "job", "id", "queue", "run", "state", "worker")
+    table = tables.table(f"Late{more}", "job", "id", "queue", "run", "state", "worker")
     table.add_column("for", justify="right", no_wrap=True)
     for one in late.jobs:
         table.add_row(
-            Text(inert(one.job_name, 40), overflow="ellipsis"),
+            tables.cell(one.job_name, 40),
             Text(inert(one.job_id[:8])),
-            Text(inert(one.queue, 20), overflow="ellipsis"),
+            tables.cell(one.queue, 20),
             Text(inert(one.process_id[:8])),
             Text(inert(one.status), "yellow"),
-            Text(inert(one.worker or "", 30), overflow="ellipsis"),
-            _duration(one.seconds),
+            tables.cell(one.worker or "", 30),
+            tables.duration(one.seconds),
         )
     return [Text(), table]
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=True)
-    return table
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m"

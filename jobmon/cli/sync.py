@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobmon import settings as configuration
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.cli.numbers import whole
 from jobmon.cli.stopping import Stopped, stopped_by_signals
 from jobmon.errors import Unavailable
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """
     settings = configuration.load()
     if not (settings.sync.enabled or args.force):
-        _say("Sync is disabled (sync.enabled=false). Use --force to run it anyway.")
+        say("Sync is disabled (sync.enabled=false). Use --force to run it anyway.")
         return _not_begun("sync.enabled is false", args)
     with connection.connect(settings) as client, stopped_by_signals() as stopped:
         try:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         except Unavailable as error:
             if not stopped.code:
                 raise
-            _say(f"Stopped early: {error}. The next sync goes on from there.")
+            say(f"Stopped early: {error}. The next sync goes on from there.")
             return stopped.code
 
 
@@ -100,16 +100,16 @@ def _run(
         if token is None:
             if stopped.code:
                 return stopped.code
-            _say("Another sync is running.")
+            say("Another sync is running.")
             _not_begun("another sync is running", args)
             return Exit.TRY_AGAIN if args.force else Exit.DONE
         with holding(lease, token):
             report = _copy(client, settings, args, token, stopped.event)
     _print(report, settings, args)
     if report.stopped:
-        _say(f"Stopped early: {report.stopped}. The next sync goes on from there.")
+        say(f"Stopped early: {report.stopped}. The next sync goes on from there.")
     for error in report.errors:
-        _say(f"Not copied: {error}")
+        say(f"Not copied: {error}")
     if stopped.code:
         return stopped.code
     return Exit.FAILED if report.skipped or report.errors else Exit.DONE
@@ -211,7 +211,3 @@ def _print(report: Report, settings: Settings, args: argparse.Namespace) -> None
 def _amounts(report: Report) -> str:
     parts = ((report.runs, "run"), (report.jobs, "job"), (report.failed_jobs, "failed job"))
     return ", ".join(f"{many} {what}{'' if many == 1 else 's'}" for many, what in parts)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)

@@ -31,9 +31,9 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def cell(text: str) -> Text:
+def cell(text: str, longest: int = LONGEST) -> Text:
     """Text that users wrote."""
-    return Text(inert(text, LONGEST), overflow="ellipsis")
+    return Text(inert(text, longest), overflow="ellipsis")
 
 
 def ago(moment: float | None, now: float) -> str:

@@ -12,7 +12,7 @@ import sys
 from getpass import getpass
 from typing import Final
 
-from jobmon.cli import Exit
+from jobmon.cli import Exit, say
 from jobmon.errors import UsageError
 from jobmon.settings import access
 from jobmon.settings.parse import Scope
@@ -70,7 +70,7 @@ def _create(args: argparse.Namespace) -> int:
         found = {"name": name, "scope": args.scope, "token": token, "setting": setting}
         print(json.dumps(found))
         return Exit.DONE
-    print("The token, which is not shown again, and its line for auth.tokens:", file=sys.stderr)
+    say("The token, which is not shown again, and its line for auth.tokens:")
     print(token, setting, sep="\n")
     return Exit.DONE
 
@@ -97,7 +97,7 @@ def _hash(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps({"name": args.name, "scope": args.scope, "setting": setting}))
         return Exit.DONE
-    print("The line for auth.basic:", file=sys.stderr)
+    say("The line for auth.basic:")
     print(setting)
     return Exit.DONE
 

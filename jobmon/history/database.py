@@ -116,8 +116,8 @@ def connect(
     try:
         engine = sa.create_engine(url, **options)
     except ModuleNotFoundError as error:
-        problem = f"database.url: {kind} needs {error.name}: pip install 'jobmon[{_EXTRAS[kind]}]'"
-        raise SettingsError([problem]) from error
+        how = f"install jobmon with the extra {_EXTRAS[kind]!r}"
+        raise SettingsError([f"database.url: {kind} needs {error.name}: {how}"]) from error
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -8,8 +8,9 @@ from typing import Final
 from jobmon.instrument import exceptions, jobs
 from jobmon.instrument.commands import LONGEST_NAME, Run, has_control_characters
 from jobmon.instrument.guard import guarded
-from jobmon.instrument.roots import LONGEST_SCHEDULE, SOURCE, Mark
+from jobmon.instrument.roots import LONGEST_SCHEDULE, Mark
 from jobmon.instrument.selection import wanted
+from jobmon.model import SCHEDULE
 
 _LONGEST_ERROR: Final = 500
 
@@ -25,7 +26,7 @@ class EntryRun(Run):
     """
 
     def __init__(self, name: str, kind: str, schedule: str, due_at: float) -> None:
-        super().__init__(name, SOURCE)
+        super().__init__(name, SCHEDULE)
         self.kind: Final = kind
         self.schedule: Final = schedule
         self.due_at: Final = due_at

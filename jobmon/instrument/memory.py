@@ -16,7 +16,8 @@ _STATUS: Final = "/proc/self/status"
 _PEAK: Final = b"VmHWM:"
 _RESET_PEAK: Final = b"5"
 _SIZES: Final = "/proc/self/statm"
-_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+"""Unit of ``ru_maxrss``."""
 _STARTED_AS: Final = os.getpid()
 _MARGIN_BYTES: Final = 1024 * 1024
 
@@ -79,7 +80,7 @@ def resident_bytes() -> int:
 def _from_usage() -> int:
     if resource is None:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
 
 
 def _from_status() -> int:

@@ -60,12 +60,7 @@ class RecorderStats:
     """Counts of this process, since it began."""
 
     role: Role
-    buffered: int = 0
-    """Transitions held here and not yet written."""
-    buffered_bytes: int = 0
     written: int = 0
-    handed_over: int = 0
-    """Sent to the main process, by a child."""
     received: int = 0
     """Received from children, by a main process."""
     waiting: int = 0
@@ -200,10 +195,7 @@ class Recorder:
             dropped.update(+flusher.refused)
         return RecorderStats(
             role=self.role,
-            buffered=len(self.buffer),
-            buffered_bytes=self.buffer.bytes,
             written=0 if flusher is None else flusher.written,
-            handed_over=0 if sender is None else sender.sent,
             received=0 if received is None else received.received,
             waiting=0 if sender is None else sender.waiting,
             beats=0 if flusher is None else flusher.beats,

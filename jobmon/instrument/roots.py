@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobmon.instrument import recorder
 from jobmon.instrument.guard import guarded
-from jobmon.model import Outcome, RunTransition, end_of_run
+from jobmon.model import SCHEDULE, Outcome, RunTransition, end_of_run
 
 if TYPE_CHECKING:
     from jobmon.instrument.jobs import Execution
     from jobmon.settings import Settings
 
-SOURCE: Final = "schedule"
 LONGEST_SCHEDULE: Final = 200
 
 
@@ -113,7 +112,7 @@ def _body(execution: Execution, mark: Mark, settings: Settings, **more: object) 
     members: dict[str, Any] = {
         "id": ctx.process_id,
         "command": ctx.command,
-        "source": SOURCE,
+        "source": SCHEDULE,
         "kind": mark.kind,
         "schedule": mark.schedule,
         "due_at": mark.due_at,

@@ -12,17 +12,17 @@ import json
 import mmap
 import os
 import struct
-import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from jobmon.instrument import jobs, open_runs, recorder, span_attributes, spans
+from jobmon.instrument.child_process import BOOTSTRAP
 from jobmon.instrument.guard import thrown_in
 from jobmon.instrument.jobs import Execution
+from jobmon.instrument.memory import MAXRSS_BYTES
 from jobmon.instrument.patches import Hook
 from jobmon.instrument.quiet import quiet
 from jobmon.instrument.rq_field import ENGINE, context_of, seconds
@@ -34,8 +34,6 @@ CATCH_UP_SECONDS: Final = 0.5
 _SUCCESS: Final = struct.Struct("=?d")
 """In the shared page: whether the job completed, and how many seconds it took."""
 _SPAWN_VARIABLE: Final = "JOBMON_RQ_HORSE"
-_BOOTSTRAP: Final = Path(__file__).with_name("_bootstrap")
-_MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 _OUTCOME_OF: Final = {
     "finished": Outcome.COMPLETED,
     "failed": Outcome.FAILED,
@@ -214,7 +212,7 @@ def _waited(_: Any, result: Any, error: BaseException | None) -> None:
         return
     current.reaped = True
     usage: Any = result[2]
-    current.peak_memory_bytes = usage.ru_maxrss * _MAXRSS_BYTES if usage is not None else 0
+    current.peak_memory_bytes = usage.ru_maxrss * MAXRSS_BYTES if usage is not None else 0
 
 
 def _overdue(_: Any, job: Any, _retpid: Any, ret_val: Any, *__: Any, **___: Any) -> None:
@@ -302,7 +300,7 @@ def _surroundings(traceparent: str) -> Generator[None]:
     """Environment in which a spawned interpreter instruments itself and hands over."""
     path = os.environ.get("PYTHONPATH")
     os.environ[_SPAWN_VARIABLE] = json.dumps({"span": traceparent, "path": path})
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_BOOTSTRAP), path)))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(BOOTSTRAP), path)))
     try:
         with recorder.spawning():
             yield

@@ -20,6 +20,7 @@ from jobmon.instrument import beats, recorder
 from jobmon.instrument.entries import EntryRun
 from jobmon.instrument.quiet import quiet
 from jobmon.model import Beat
+from jobmon.store.series import SEPARATOR
 
 MOST_ENTRIES: Final = 1_000
 """Of one scheduler; further ones are counted."""
@@ -31,7 +32,6 @@ _READ_AT_LEAST_EVERY_SECONDS: Final = 300.0
 _ENTRIES_A_BEAT: Final = 100
 _TAKEN_BACK: Final = 3
 """How often a removed entry is taken back: a beat may be lost."""
-_SEPARATOR: Final = "\x1f"
 _LONGEST_ENTRY_ID: Final = 400
 
 
@@ -226,7 +226,7 @@ class Scheduler:
             yield Beat("schedule", self._entry_id(name), 0, texts[name])
 
     def _entry_id(self, name: str) -> str:
-        text = f"{self.id}{_SEPARATOR}{name}".encode("utf-8", "replace")
+        text = f"{self.id}{SEPARATOR}{name}".encode("utf-8", "replace")
         return text[:_LONGEST_ENTRY_ID].decode("utf-8", "ignore")
 
     def _entry(self, key: str, entry: Entry) -> bytes:

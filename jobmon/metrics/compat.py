@@ -13,7 +13,8 @@ from typing import Final
 from jobmon.metrics.family import Family, Sample
 from jobmon.model import Outcome
 from jobmon.store.series import JOB_BUCKETS
-from jobmon.store.state import Histogram, JobSeries, Totals
+from jobmon.store.state import Attempts, Histogram, JobSeries, Totals
+from jobmon.store.totals import summed
 from jobmon.store.workers import WorkerState
 
 GENERIC: Final = "generic"
@@ -119,14 +120,14 @@ def _living(totals: Totals, engine: str) -> Iterator[WorkerState]:
 
 
 def _summed(values: Iterable[tuple[tuple[str, ...], float]]) -> Iterable[Sample]:
-    found: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    found: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
     for labels, number in values:
-        found[labels] += number
-    return sorted(found.items())
+        found[labels].append(number)
+    return sorted((labels, summed(numbers)) for labels, numbers in found.items())
 
 
-def _ended(*outcomes: Outcome) -> Callable[[JobSeries], int]:
-    return lambda series: sum(series.finished.get(outcome, 0) for outcome in outcomes)
+def _ended(*outcomes: Outcome) -> Callable[[Attempts], int]:
+    return lambda attempts: sum(attempts.finished.get(outcome, 0) for outcome in outcomes)
 
 
 def _celery_queues(totals: Totals) -> Iterator[Sample]:
@@ -193,13 +194,15 @@ def _queue(
 
 
 def _of_rq_workers(
-    name: str, help_: str, value_of: Callable[[JobSeries], float], query: str
+    name: str, help_: str, value_of: Callable[[Attempts], float], query: str
 ) -> Counterpart:
     """A counter of rq-exporter's; by queue, for jobmon keeps none by worker."""
 
     def read(totals: Totals) -> Iterable[Sample]:
         return _summed(
-            ((GENERIC, series.queue), value_of(series)) for series in _jobs(totals, "rq")
+            ((GENERIC, series.queue), value_of(attempts))
+            for series in _jobs(totals, "rq")
+            for attempts in (series, series.forgotten)
         )
 
     family = Family(name, "counter", help_, ("name", "queues"), read)
@@ -369,7 +372,7 @@ RQ_EXPORTER: Final = Exporter(
         _of_rq_workers(
             "rq_workers_working_time_total",
             "Seconds that jobs ran.",
-            lambda series: series.duration.sum,
+            lambda attempts: attempts.duration.sum,
             'jobmon_job_duration_seconds_sum{engine="rq"}',
         ),
         Counterpart(

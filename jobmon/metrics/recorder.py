@@ -67,15 +67,17 @@ FAMILIES: Final = (
     Family(
         "jobmon_label_overflow_total",
         "counter",
-        "Events filed under the value other because their label had too many values; of worker, "
-        "scheduler and schedule (an entry), beats that were refused because there are too many.",
+        "Events filed under the value other because their label had too many values; series: under "
+        "the job_name other, because jobs had too many series; worker, scheduler, schedule (an "
+        "entry): beats refused because there are too many.",
         ("label",),
         _overflow,
     ),
     Family(
         "jobmon_label_values",
         "gauge",
-        "Values that a label has, and how many are known by worker, scheduler and schedule.",
+        "Values that a label has; series: sets of engine, queue and job_name that jobs have; "
+        "worker, scheduler, schedule: how many are known.",
         ("label",),
         _values,
     ),

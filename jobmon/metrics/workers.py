@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jobmon.metrics.family import Family, Sample
+from jobmon.store.queues import ENGINES
 from jobmon.store.state import Totals
 from jobmon.store.workers import WorkerState
 
-_ENGINES: Final = ("celery", "rq")
 _WORKER: Final = ("engine", "worker")
 
 
@@ -51,7 +51,7 @@ def _info(totals: Totals) -> Iterator[Sample]:
 
 def _lost(totals: Totals) -> Iterator[Sample]:
     # Shown from 0 on, so that `increase()` sees the first one.
-    counts = dict.fromkeys(_ENGINES, 0) | dict(totals.workers_lost)
+    counts = dict.fromkeys(ENGINES, 0) | dict(totals.workers_lost)
     for engine, count in sorted(counts.items()):
         yield (engine,), count
 

@@ -8,7 +8,8 @@ from typing import Final, Literal, cast
 
 from starlette.requests import Request
 
-from jobmon.answers.anomalies import Anomalies, Baseline, Incident, Severity
+from jobmon.anomaly import SEVERITIES, Severity
+from jobmon.answers.anomalies import Anomalies, Baseline, Incident
 from jobmon.history.found import AnomalyRow
 from jobmon.history.read import HistoryReader
 from jobmon.server.migration import Migration
@@ -26,9 +27,7 @@ class AnomaliesQuery(Paged):
     """Parameters of ``anomalies``."""
 
     command: str | None = parameter(NAME, "Of this command alone.")
-    severity: str | None = parameter(
-        one_of("low", "medium", "high", "critical"), "Of this severity alone."
-    )
+    severity: str | None = parameter(one_of(*SEVERITIES), "Of this severity alone.")
     state: str | None = parameter(one_of("open", "resolved"), "Of this state alone.")
     days: int = parameter(DAYS, DAYS_TEXT, 30)
 

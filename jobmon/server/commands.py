@@ -26,6 +26,7 @@ from jobmon.server.pagination import address
 from jobmon.server.query import CURSOR, Query, parameter
 from jobmon.server.responses import date_time, instant
 from jobmon.settings import Settings
+from jobmon.store.members import decoded
 from jobmon.store.reader import Reader
 from jobmon.store.state import CommandRun, RunCounters
 
@@ -182,8 +183,8 @@ def _from_history(row: RunDetail) -> Command:
         sent_at=instant(row.sent_at),
         duration=row.duration,
         exit_code=None if row.status == "running" else _exit_code(row.exit_code),
-        arguments=recorded.decoded(row.arguments) or {},
-        options=recorded.decoded(row.options) or {},
+        arguments=decoded(row.arguments) or {},
+        options=decoded(row.options) or {},
         trace_id=row.trace_id,
         host=row.host,
         pid=row.pid,

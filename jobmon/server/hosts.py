@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -14,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jobmon.inert import inert
 from jobmon.server import probes
 from jobmon.server.endpoints import endpoint_of, style_of
+from jobmon.server.proxies import is_address
 from jobmon.server.responses import error
 from jobmon.settings import Settings
 
 _log: Final = logging.getLogger("jobmon.server")
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\s]+))(?::[0-9]{1,5})?")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -26,7 +27,9 @@ _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 class Hosts:
     """Answers 400 to a foreign or missing ``Host`` and to a path that cannot be decoded.
 
-    Probes may come under any name: Kubernetes asks by the pod's address, and they tell nothing.
+    An address is never foreign: a page that rebinds its name is still sent under that name, and
+    Prometheus and Kubernetes ask each pod by its address. Probes, which tell nothing, may come
+    under any name or none, as load balancers send them.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -45,24 +48,26 @@ class Hosts:
         if endpoint is not None and endpoint.path in probes.PATHS:
             return True
         given = Headers(scope=scope).getlist("host")
-        if len(given) == 1 and host_name(given[0]) in self._allowed:
-            return True
+        if len(given) == 1:
+            name = host_name(given[0])
+            if name in self._allowed or is_address(name):
+                return True
         _log.info("refused a request for the host %s: not among allowed_hosts", inert(given))
         return False
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
-    """Names this server answers to, in lower case and without ports.
+    """Names this server answers to besides every address, in lower case and without ports.
 
     Those of this machine are always among them: nobody else can own them, so a page that rebinds
     its own name cannot use them.
     """
-    names = set(_LOOPBACK)
+    names = {"localhost", _plain(socket.gethostname())}
     names.update(_plain(name) for name in settings.allowed_hosts)
     if settings.public_url is not None:
         names.add(_plain(urlsplit(settings.public_url).hostname or ""))
     names.add(_plain(settings.listen.host))
-    return frozenset(names - {"", "0.0.0.0", "::"})  # noqa: S104 compared with, not listened on
+    return frozenset(names - {""})
 
 
 def host_name(header: str) -> str:

@@ -20,6 +20,7 @@ from jobmon.server.query import UUID, Query, parameter
 from jobmon.server.recorded import Recorded
 from jobmon.server.responses import instant
 from jobmon.settings import Settings
+from jobmon.store.members import decoded
 from jobmon.store.reader import Reader
 
 
@@ -72,9 +73,9 @@ class Jobs:
         try:
             process_id = process_id or self._reader.process_of(job_id)
             record = self._reader.job(process_id, job_id) if process_id is not None else None
-            data = recorded.decoded(record)
+            data = decoded(record)
             if process_id is not None and data is not None:
-                earlier = map(recorded.decoded, self._reader.attempts(process_id, job_id))
+                earlier = map(decoded, self._reader.attempts(process_id, job_id))
                 attempts = [_attempt(one) for one in earlier if one is not None]
                 return _from_store(
                     process_id, job_id, data, attempts, failed, can_be_retried=can_be_retried
@@ -255,5 +256,5 @@ def _kept(kind: str | None, message: str | None) -> Failure | None:
 
 
 def _arguments(failed: FailedDetail) -> dict[str, Any] | None:
-    payload = recorded.decoded(failed.payload) or {}
+    payload = decoded(failed.payload) or {}
     return recorded.mapping(recorded.mapping(payload, "data") or {}, "command")

@@ -36,7 +36,7 @@ class Proxies:
         hops = [hop.strip() for hop in ",".join(headers.getlist("x-forwarded-for")).split(",")]
         # From the right: each proxy appends whom it saw; the first that is no proxy of ours counts.
         for hop in reversed(hops):
-            if not _is_address(hop):
+            if not is_address(hop):
                 break
             scope["client"] = (hop, 0)
             if not _is_in(hop, self._trusted):
@@ -49,7 +49,8 @@ class Proxies:
             MutableHeaders(scope=scope)["host"] = host
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address, written as usual."""
     try:
         ip_address(text)
     except ValueError:

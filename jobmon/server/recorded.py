@@ -5,12 +5,11 @@ Whoever can write to Redis can write anything there.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 from jobmon.server.responses import instant
+from jobmon.store.members import finite
 
 Recorded = Mapping[str, object]
 
@@ -37,14 +36,7 @@ def integer(data: Recorded, name: str) -> int | None:
 
 def number(data: Recorded, name: str) -> float | None:
     """A number that has an end."""
-    value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None
+    return finite(data.get(name))
 
 
 def moment(data: Recorded, name: str) -> str | None:
@@ -60,12 +52,3 @@ def mapping(data: Recorded, name: str) -> dict[str, Any] | None:
 def as_mapping(value: object) -> dict[str, Any] | None:
     """The same, of what was found already."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
-def decoded(text: str | bytes | None) -> dict[str, Any] | None:
-    """A JSON object as text."""
-    try:
-        value: object = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return as_mapping(value)

@@ -702,8 +702,8 @@ class Settings(Section):
     allowed_hosts: tuple[str, ...] = _key(
         (),
         parse.many(parse.text(255, pattern=r"[^\s/]+", allowed="a host name or address"), 200),
-        "`Host` headers that are answered. Empty: this machine's names and the host of "
-        "`public_url`.",
+        "Names in `Host` that are answered, besides `localhost`, this machine's host name, and "
+        "those of `listen` and `public_url`. Addresses always are.",
     )
     tracking_ttl: int = _key(86_400, _TTL, "Life of a run's keys while any of its work is open.")
     completed_ttl: int = _key(3_600, _TTL, "Life of a run's keys after all of it succeeded.")

@@ -20,7 +20,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 LONGEST_ID: Final = 512
 MOST_FINISHED_RUNS: Final = 10_000
 
-_SETTINGS: Final = Struct("<HQQQIIIIII")
+_SETTINGS: Final = Struct("<HQQQIIIIIII")
 _COUNTS: Final = Struct("<HHHHHH")
 _ITEM: Final = Struct("<BHHHHHBBBIQQQqQHIIIHH")
 _OF_RUN, _MANUAL, _RUN = 0, 1, 2
@@ -63,8 +63,9 @@ def fixed_arguments(keys: Keys, settings: Settings) -> list[str | bytes]:
             SCHEMA_VERSION,
             *(settings.tracking_ttl * 1000, settings.completed_ttl * 1000),
             settings.failed_ttl * 1000,
-            *(series.MOST_JOB_NAMES, series.MOST_QUEUES, series.MOST_COMMANDS),
-            *(series.MOST_ERROR_TYPES_OF_A_JOB, series.MOST_ERROR_TYPES, MOST_FINISHED_RUNS),
+            *(series.MOST_JOB_NAMES, series.MOST_QUEUES, series.MOST_JOB_SERIES),
+            *(series.MOST_COMMANDS, series.MOST_ERROR_TYPES_OF_A_JOB, series.MOST_ERROR_TYPES),
+            MOST_FINISHED_RUNS,
         ),
         _packed(series.JOB_BUCKETS),
         _packed(series.COMMAND_BUCKETS),

@@ -12,7 +12,7 @@ from jobmon.store import script
 from jobmon.store.call import LONGEST_ID
 from jobmon.store.keys import SCHEMA_VERSION, Keys
 from jobmon.store.marks import readable
-from jobmon.store.run_record import decoded, unix_time
+from jobmon.store.members import decoded, unix_time
 from jobmon.store.totals import number
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@
 --   1 schema   2 token of the leader's lease   3 ms after which a series is idle
 --   4 ms after which what is in an index has lost its record   5 most series of one call
 --   6 prefix of pending:<series>               7 prefix of processing:<series>
---   8, 9 fields of the totals of a job series, without those by error type, and of a command's:
---     JSON lists   10 … commands that are in use
+--   8 … 10 fields of the totals of a job series, but those by error type: those shown of it alone,
+--     those also shown summed by queue; and of a command's: JSON lists   11 … commands in use
 --
 -- Returns {how many were idle, how many of them were forgotten}, or {-1, 0} and changes nothing
 -- where the lease is another's or the schema is newer.
@@ -42,7 +42,7 @@ if call('ZCARD', KEYS[6]) < call('HLEN', KEYS[3]) + call('HLEN', KEYS[4]) then
     end
   end
 end
-for at = 10, #ARGV do
+for at = 11, #ARGV do
   local series = call('HGET', KEYS[4], ARGV[at])
   if series then call('ZADD', KEYS[6], now, 'commands:' .. series) end
 end
@@ -58,11 +58,24 @@ local function by_number(key)
   return found
 end
 local job_labels, command_names = by_number(KEYS[3]), by_number(KEYS[4])
-local job_fields, command_fields = cjson.decode(ARGV[8]), cjson.decode(ARGV[9])
+local job_fields, queue_fields = cjson.decode(ARGV[8]), cjson.decode(ARGV[9])
+local command_fields, error_fields = cjson.decode(ARGV[10]), {}
 local error_types = call('SMEMBERS', KEYS[9])
 error_types[#error_types + 1] = 'other'
-for _, error_type in ipairs(error_types) do
-  job_fields[#job_fields + 1] = 'errors:' .. error_type
+for i, error_type in ipairs(error_types) do error_fields[i] = 'errors:' .. error_type end
+
+local of_queue, of_job_name = {}, {}
+local function join(groups, name, series)
+  groups[name] = groups[name] or {}
+  groups[name][series] = true
+end
+local function labels_of(set) return match(set, '^([^\31]*\31[^\31]*)\31(.*)$') end
+for series, set in pairs(job_labels) do
+  local queue, job_name = labels_of(set)
+  if queue then
+    join(of_queue, queue, series)
+    join(of_job_name, job_name, series)
+  end
 end
 
 local function is_in_use(series)
@@ -73,10 +86,33 @@ local function is_in_use(series)
   return false
 end
 
-local function remove(key, series, names)
+local function fields_of(series, names)
   local fields = {}
   for i, name in ipairs(names) do fields[i] = series .. ':' .. name end
-  call('HDEL', key, unpack(fields))
+  return fields
+end
+
+local function remove(key, series, names) call('HDEL', key, unpack(fields_of(series, names))) end
+
+local function move(from, to, names)
+  local fields = fields_of(to, names)
+  for i, value in ipairs(call('HMGET', KEYS[10], unpack(fields_of(from, names)))) do
+    if value then call('HINCRBY', KEYS[10], fields[i], value) end
+  end
+end
+
+-- A sum must not fall, which would read as a reset: what is in one goes to a series that stays.
+local function hand_over(series, set)
+  local queue, job_name = labels_of(set)
+  if not queue then return end
+  of_queue[queue][series], of_job_name[job_name][series] = nil, nil
+  local heir = next(of_queue[queue])
+  if heir then
+    move(series, heir .. '/queue', queue_fields)
+    move(series .. '/queue', heir .. '/queue', queue_fields)
+  end
+  heir = next(of_job_name[job_name])
+  if heir then move(series, heir, error_fields) end
 end
 
 local forgotten = 0
@@ -86,10 +122,15 @@ for _, member in ipairs(idle) do
     call('ZADD', KEYS[6], now, member)
   else
     if kind == 'jobs' then
+      if job_labels[series] then
+        hand_over(series, job_labels[series])
+        call('HDEL', KEYS[3], job_labels[series])
+      end
       remove(KEYS[10], series, job_fields)
-      remove(KEYS[12], series, job_fields)
-      if job_labels[series] then call('HDEL', KEYS[3], job_labels[series]) end
-      job_labels[series] = nil
+      remove(KEYS[10], series, queue_fields)
+      remove(KEYS[10], series, error_fields)
+      remove(KEYS[10], series .. '/queue', queue_fields)
+      remove(KEYS[12], series, queue_fields)
     else
       remove(KEYS[11], series, command_fields)
       if command_names[series] then call('HDEL', KEYS[4], command_names[series]) end
@@ -102,9 +143,11 @@ end
 -- Labels that no series has any more.
 
 local queues, job_names, pairs_left = {}, {other = true}, {}
-for _, set in pairs(job_labels) do
-  local queue, job_name = match(set, '^[^\31]*\31([^\31]*)\31(.*)$')
-  if queue then queues[queue], job_names[job_name] = true, true end
+for queue, series in pairs(of_queue) do
+  if next(series) then queues[match(queue, '\31(.*)$')] = true end
+end
+for job_name, series in pairs(of_job_name) do
+  if next(series) then job_names[job_name] = true end
 end
 for _, queue in ipairs(call('ZRANGE', KEYS[8], 0, -1)) do
   if not queues[queue] then call('ZREM', KEYS[8], queue) end

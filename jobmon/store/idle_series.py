@@ -9,6 +9,7 @@ from jobmon.model import Outcome
 from jobmon.store import script
 from jobmon.store.keys import LEADER, SCHEMA_VERSION, Keys
 from jobmon.store.series import COMMAND_BUCKETS, JOB_BUCKETS, label
+from jobmon.store.waiting import lost_after_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE: Final = 50
 _DAY_MS: Final = 86_400_000
-_MARGIN_MS: Final = 3_600_000
 _SCRIPT: Final = script.read("idle_series.lua")
 
 
@@ -27,8 +27,8 @@ def _histogram(name: str, bounds: tuple[float, ...]) -> list[str]:
     return [f"{name}:{place}" for place in (*range(len(bounds) + 1), "sum_us")]
 
 
-_JOB_FIELDS: Final = [
-    *("enqueued", "started", "lost_corrected"),
+_JOB_FIELDS: Final = ["enqueued", "started", "lost_corrected"]
+_QUEUE_FIELDS: Final = [
     *(f"finished:{outcome}" for outcome in Outcome),
     *_histogram("duration", JOB_BUCKETS),
     *_histogram("queue_time", JOB_BUCKETS),
@@ -56,9 +56,9 @@ class IdleSeries:
         )
         self._arguments = (
             settings.metrics.series_retention_days * _DAY_MS,
-            max(settings.tracking_ttl, settings.failed_ttl) * 1000 + _MARGIN_MS,
+            lost_after_ms(settings),
             *(MOST_AT_ONCE, keys.pending(""), keys.processing("")),
-            *(json.dumps(_JOB_FIELDS), json.dumps(_COMMAND_FIELDS)),
+            *map(json.dumps, (_JOB_FIELDS, _QUEUE_FIELDS, _COMMAND_FIELDS)),
         )
 
     def forget(self, token: int, in_use: Iterable[str]) -> int:

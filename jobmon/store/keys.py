@@ -260,7 +260,7 @@ TABLE: Final = (
         "sorted set",
         "`<processId>/<jobId>` of a pending or retrying job",
         "when it can start, Unix ms",
-        "entries older than any run's keys are dropped",
+        "entries older than any run's keys do not count, and are dropped",
         "transition",
     ),
     Key(
@@ -268,7 +268,7 @@ TABLE: Final = (
         "sorted set",
         "`<processId>/<jobId>` of a job that runs",
         "start, Unix ms",
-        "entries older than any run's keys are dropped",
+        "entries older than any run's keys do not count, and are dropped",
         "transition",
     ),
     Key(
@@ -440,7 +440,8 @@ TABLE: Final = (
         "hash",
         "`<series>:enqueued`, `:started`, `:finished:<outcome>`, `:lost_corrected`, "
         "`:errors:<error type>`, `:duration:<bucket>`, `:duration:sum_us`, "
-        "`:queue_time:<bucket>`, `:queue_time:sum_us`",
+        "`:queue_time:<bucket>`, `:queue_time:sum_us`; `<series>/queue:…`, what was counted "
+        "in series of the same queue that are forgotten",
         "",
         "with the series",
         "transition",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import heapq
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobmon.store import records, waiting
+from jobmon.store.members import decoded
 from jobmon.store.series import SEPARATOR
 from jobmon.store.totals import text
-from jobmon.store.waiting import Waiting
+from jobmon.store.waiting import Waiting, lost_after_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from jobmon.settings.schema import Late as Limits
+    from jobmon.settings import Settings
     from jobmon.store.keys import Keys
 
 _STATES: Final = {"pending": ("pending", "retrying"), "processing": ("processing",)}
@@ -92,20 +92,20 @@ def queues(series: Mapping[bytes, bytes], counts: Mapping[str, Waiting]) -> tupl
     return tuple(LateQueue(*queue, *own) for queue, own in sorted(queues.items()))
 
 
-def jobs(client: Any, keys: Keys, limits: Limits, limit: int) -> LateJobs:
+def jobs(client: Any, keys: Keys, settings: Settings, limit: int) -> LateJobs:
     """The ``limit`` oldest, oldest first. Those that have moved on meanwhile are left out.
 
     Raises:
         redis.RedisError: The store cannot be read.
     """
     labels: dict[bytes, bytes] = client.hgetall(keys.job_series)
-    now_ms, counts = waiting.by_series(client, keys, limits)
+    now_ms, counts = waiting.by_series(client, keys, settings)
     pipeline = client.pipeline(transaction=False)
     asked: list[tuple[str, _Series]] = []
     for series in _series(labels):
         found = counts.get(series.number, Waiting())
-        for state, name, until in _indexes(keys, limits, now_ms, series, found):
-            pipeline.zrangebyscore(name, "-inf", until, start=0, num=limit, withscores=True)
+        for state, name, *since in _indexes(keys, settings, now_ms, series, found):
+            pipeline.zrangebyscore(name, *since, start=0, num=limit, withscores=True)
             asked.append((state, series))
     oldest = heapq.nsmallest(
         limit,
@@ -136,25 +136,22 @@ def _series(labels: Mapping[bytes, bytes]) -> Iterator[_Series]:
 
 
 def _indexes(
-    keys: Keys, limits: Limits, now_ms: int, series: _Series, found: Waiting
-) -> Iterator[tuple[str, str, int]]:
-    """State, key, and highest score of what is late, of each index of a series that has some."""
+    keys: Keys, settings: Settings, now_ms: int, series: _Series, found: Waiting
+) -> Iterator[tuple[str, str, int, int]]:
+    """State, key, and scores of what is late, of each index of a series that has some."""
+    limits, lost = settings.late, now_ms - lost_after_ms(settings)
     if found.pending_late:
         until = now_ms - round(limits.pending_seconds * 1000)
-        yield "pending", keys.pending(series.number), until
+        yield "pending", keys.pending(series.number), lost, until
     if found.processing_late:
         until = now_ms - round(limits.processing_seconds * 1000)
-        yield "processing", keys.processing(series.number), until
+        yield "processing", keys.processing(series.number), lost, until
 
 
 def _job(entry: _Entry, record: bytes | None, now_ms: int) -> LateJob | None:
-    try:
-        decoded: object = json.loads(record or b"null")
-    except (ValueError, RecursionError):
+    data = decoded(record)
+    if data is None:
         return None
-    if not isinstance(decoded, dict):
-        return None
-    data = cast("dict[str, Any]", decoded)
     status, attempt = data.get("status"), data.get("attempt")
     if type(status) is not str or type(attempt) is not int or status not in _STATES[entry.state]:
         return None

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobmon.model import MANUAL_DISPATCH, Outcome, Stage, Status, Transition
-from jobmon.store.run_record import decoded, unix_time
+from jobmon.store.members import decoded, unix_time
 from jobmon.store.series import SEPARATOR
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.store import script, workers
 from jobmon.store.keys import LEADER, SCHEMA_VERSION, Keys
-from jobmon.store.run_record import unix_time
+from jobmon.store.members import unix_time
 from jobmon.store.series import MOST_QUEUES, OTHER, SEPARATOR, label
 from jobmon.store.totals import number, text
 

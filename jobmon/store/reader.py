@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import heapq
 import json
-import math
 from collections import Counter
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -28,6 +27,7 @@ from jobmon.store import (
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
+from jobmon.store.members import decoded, finite
 from jobmon.store.series import OTHER, SEPARATOR
 from jobmon.store.state import (
     CommandRun,
@@ -67,7 +67,7 @@ CHUNK: Final = 500
 
 _COUNTERS: Final = (
     *("job_count", "success_jobs", "failed_jobs", "revoked_jobs", "lost_jobs", "retried_jobs"),
-    *("total_job_time", "peak_memory", "last_update", "finished", "partial", "drained_at"),
+    *("total_job_time", "peak_memory", "finished", "partial", "drained_at"),
 )
 
 
@@ -77,9 +77,7 @@ class Reader:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
-        self._failed_ttl = settings.failed_ttl
-        self._late = settings.late
-        self._is_sync_enabled = settings.sync.enabled
+        self._settings = settings
         self._named = settings.analyze_mode.commands.names
         self._settings_of = lru_cache(4096)(partial(for_command, settings))
         self.skipped = 0
@@ -134,15 +132,13 @@ class Reader:
         values: list[bytes | None] = self._redis.hmget(key, _COUNTERS)
         if values[0] is None:
             return None
-        drained_at = _float(values[11])
         return RunCounters(
             *(number(value) for value in values[:6]),
             total_job_time=_float(values[6]) or 0.0,
             peak_memory=number(values[7]),
-            last_update=_float(values[8]) or 0.0,
-            finished=values[9] is not None,
-            partial=values[10] is not None,
-            drained_at=drained_at,
+            finished=values[8] is not None,
+            partial=values[9] is not None,
+            drained_at=_float(values[10]),
         )
 
     def jobs_of_run(self, process_id: str, *, limit: int = 10_000, cursor: str = "") -> JobPage:
@@ -160,10 +156,10 @@ class Reader:
             nonlocal total
             for job_id, record in self._all_jobs(process_id):
                 total += 1
-                decoded = self._decoded(record)
-                if decoded is None:
+                members = self._decoded(record)
+                if members is None:
                     continue
-                place = (_number(decoded.get("created_at")) or 0.0, job_id)
+                place = (finite(members.get("created_at")) or 0.0, job_id)
                 if after is None or place > after:
                     yield place, record
 
@@ -203,10 +199,11 @@ class Reader:
         pipeline.hgetall(self._keys.job_series)
         seen, series = pipeline.execute()
         numbers = [text(own) for own in series.values()]
+        kept_since = int((now - self._settings.failed_ttl) * 1000)
         for own in numbers:
-            pipeline.zcount(self._keys.failed_in(own), int((now - self._failed_ttl) * 1000), "+inf")
+            pipeline.zcount(self._keys.failed_in(own), kept_since, "+inf")
         failed = dict(zip(numbers, pipeline.execute(), strict=True))
-        _, sizes = waiting.by_series(self._redis, self._keys, self._late)
+        _, sizes = waiting.by_series(self._redis, self._keys, self._settings)
         counts: dict[str, list[int]] = {text(queue): [0, 0, 0] for queue in seen}
         for labels, own in series.items():
             size = (*sizes.get(text(own), waiting.Waiting())[:2], failed[text(own)])
@@ -267,7 +264,7 @@ class Reader:
         running, *used, open_runs = results[7:]
         counters = _counters(recorder)
         lag = counters.get("lag_ms")
-        _, sizes = waiting.by_series(self._redis, keys, self._late)
+        _, sizes = waiting.by_series(self._redis, keys, self._settings)
         scheduled = self.schedules()
         planned = (one.name for one in scheduled.entries if one.state != "disabled")
         return Totals(
@@ -286,9 +283,10 @@ class Reader:
                 "worker": used[3],
                 "scheduler": used[4],
                 "schedule": used[5],
+                "series": len(jobs),
             },
             sync=sync_state.understood(sync, counters),
-            is_sync_enabled=self._is_sync_enabled,
+            is_sync_enabled=self._settings.sync.enabled,
             lag=None if lag is None else lag / 1000,
             schedules=scheduled,
             workers=self.workers(),
@@ -310,7 +308,7 @@ class Reader:
 
     def late_jobs(self, limit: int = 1000) -> LateJobs:
         """Jobs that run, or wait to run, for longer than ``late.*`` says, oldest first."""
-        return late.jobs(self._redis, self._keys, self._late, limit)
+        return late.jobs(self._redis, self._keys, self._settings, limit)
 
     def schedules(self) -> Schedules:
         """Every scheduler and the entries of their schedules, as last told."""
@@ -319,11 +317,6 @@ class Reader:
     def workers(self) -> tuple[WorkerState, ...]:
         """Every worker, as last told; one that died until it is forgotten."""
         return workers.read(self._redis, self._keys)
-
-    def newest_process_id(self, command: str) -> str | None:
-        """Id of the newest run of a command."""
-        found: bytes | None = self._redis.get(self._keys.newest_run(command))
-        return None if found is None else text(found)
 
     def meta(self) -> Meta:
         """Schema and version of the store."""
@@ -351,14 +344,9 @@ class Reader:
         return now_us(self._redis) / 1_000_000
 
     def _decoded(self, record: bytes) -> dict[str, Any] | None:
-        try:
-            decoded: object = json.loads(record)
-        except (ValueError, RecursionError):
-            decoded = None
-        if isinstance(decoded, dict):
-            found = cast("dict[str, Any]", decoded)
-            if number(found.get("v", 1)) <= RECORD_VERSION:
-                return found
+        found = decoded(record)
+        if found is not None and number(found.get("v", 1)) <= RECORD_VERSION:
+            return found
         self.skipped += 1
         return None
 
@@ -399,12 +387,12 @@ class Reader:
 
 
 def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandRun:
-    started, finished = _number(data.get("started_at")), _number(data.get("finished_at"))
-    exit_code = _number(data.get("exit_code"))
+    started, finished = finite(data.get("started_at")), finite(data.get("finished_at"))
+    exit_code = finite(data.get("exit_code"))
     said = data.get("status")
     if not isinstance(said, str):
         said = "failed" if status == "completed" and exit_code else status
-    duration = _number(data.get("duration"))
+    duration = finite(data.get("duration"))
     if duration is None and started is not None and finished is not None:
         duration = max(0.0, finished - started)
     return CommandRun(
@@ -420,8 +408,8 @@ def _command_run(process_id: str, data: dict[str, Any], status: str) -> CommandR
         arguments=_mapping(data.get("arguments")),
         options=_mapping(data.get("options")),
         data=data,
-        due_at=_number(data.get("due_at")),
-        sent_at=_number(data.get("sent_at")),
+        due_at=finite(data.get("due_at")),
+        sent_at=finite(data.get("sent_at")),
     )
 
 
@@ -434,19 +422,9 @@ def _family(counters: Mapping[str, int], name: str) -> dict[str, int]:
     return {key[len(start) :]: count for key, count in counters.items() if key.startswith(start)}
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None
-
-
 def _float(value: bytes | None) -> float | None:
     try:
-        return None if value is None else _number(float(value))
+        return None if value is None else finite(float(value))
     except ValueError:
         return None
 

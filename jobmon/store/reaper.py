@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from jobmon.model import Outcome
 from jobmon.store import lost_jobs, script, workers
 from jobmon.store.keys import SCHEMA_VERSION, Keys
-from jobmon.store.run_record import decoded, end
+from jobmon.store.members import decoded
+from jobmon.store.run_record import end
 from jobmon.store.writer import Writer
 
 if TYPE_CHECKING:

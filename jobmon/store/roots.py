@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobmon.model import FINAL, Outcome, RunTransition, Status
-from jobmon.store.run_record import decoded, end, unix_time
+from jobmon.model import FINAL, SCHEDULE, Outcome, RunTransition, Status
+from jobmon.store.members import decoded, unix_time
+from jobmon.store.run_record import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
     from jobmon.store.keys import Keys
 
-SOURCE: Final = "schedule"
 GRACE_SECONDS: Final = 60.0
 """For the word of whoever saw the end."""
 MOST_RUNS: Final = 1_000
@@ -59,7 +59,7 @@ def overdue(server: Any, keys: Keys, settings: Settings) -> list[RunTransition]:
 def _sent_before(bodies: list[bytes], moment: float) -> Iterator[dict[str, Any]]:
     for raw in bodies:
         run = decoded(raw)
-        if run is None or run.get("source") != SOURCE:
+        if run is None or run.get("source") != SCHEDULE:
             continue
         texts = (run.get(name) for name in ("id", "command", "root_job_id"))
         sent_at = unix_time(run.get("sent_at"))

@@ -1,29 +1,12 @@
-"""Runs as the store keeps them, and their ends where their processes cannot tell them."""
+"""The end of a run whose process cannot tell it."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final, cast
+from typing import Any
 
 from jobmon.model import Outcome, RunTransition, end_of_run
-
-_LATEST: Final = 1e11
-
-
-def decoded(raw: bytes) -> dict[str, Any] | None:
-    """The members of a JSON object, None if it is none."""
-    try:
-        found: object = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
-
-
-def unix_time(value: object) -> float | None:
-    """Unix seconds, if that is what it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LATEST:
-        return None
-    return float(value)
+from jobmon.store.members import unix_time
 
 
 def end(run: dict[str, Any], outcome: Outcome, finished_at: float) -> RunTransition:

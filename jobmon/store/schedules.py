@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from jobmon.store.members import decoded as _decoded
+from jobmon.store.members import finite as _number
+from jobmon.store.members import text as _text
+from jobmon.store.series import SEPARATOR
+
 if TYPE_CHECKING:
     from jobmon.store.keys import Keys
 
-SEPARATOR: Final = "\x1f"
-"""Between a scheduler's id and an entry's name, in the id of the entry."""
 SILENT_SECONDS: Final = 60.0
 """Without a turn of its loop, a scheduler is down."""
 LATE_SECONDS: Final = 60.0
@@ -228,27 +229,3 @@ def _entry(
         scheduler_up=up,
         app=_text(said.get("app")),
     )
-
-
-def _decoded(body: bytes | None) -> Mapping[str, Any] | None:
-    try:
-        decoded: object = json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None

@@ -18,6 +18,8 @@ COMMAND_BUCKETS: Final = (
 
 MOST_JOB_NAMES: Final = 500
 MOST_QUEUES: Final = 200
+MOST_JOB_SERIES: Final = 2_000
+"""Sets of engine, queue and job name; beyond, each queue still gets one for all other names."""
 MOST_COMMANDS: Final = 500
 MOST_ERROR_TYPES_OF_A_JOB: Final = 20
 MOST_ERROR_TYPES: Final = 200
@@ -26,7 +28,8 @@ OTHER: Final = "other"
 """Label value of what came when all places were taken."""
 
 SEPARATOR: Final = "\x1f"
-"""Between the labels of a set, in which control characters do not occur."""
+"""Between the labels of a set, in which control characters do not occur, and between a scheduler's
+id and an entry's name."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 

@@ -64,7 +64,6 @@ class RunCounters:
     """Seconds."""
     peak_memory: int
     """Bytes, the highest of any attempt."""
-    last_update: float
     finished: bool
     partial: bool
     """True: the run's start was never seen, or its keys expired before its last jobs."""
@@ -136,7 +135,17 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class JobSeries:
+class Attempts:
+    """Totals of job attempts that are also shown summed by queue."""
+
+    finished: Mapping[str, int]
+    """By outcome."""
+    duration: Histogram
+    queue_time: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeries(Attempts):
     """Totals of one label set. They never fall."""
 
     engine: str
@@ -144,14 +153,12 @@ class JobSeries:
     job_name: str
     enqueued: int
     started: int
-    finished: Mapping[str, int]
-    """By outcome."""
     lost_corrected: int
     """Of those counted as lost, how many turned up again."""
     errors: Mapping[str, int]
-    """By error type."""
-    duration: Histogram
-    queue_time: Histogram
+    """By error type; with those of series of its name that were forgotten."""
+    forgotten: Attempts
+    """Of series of its queue that were forgotten: they are in sums of the queue alone."""
     pending: int
     """Gauge: jobs that wait now."""
     processing: int
@@ -200,9 +207,11 @@ class Totals:
     dropped: Mapping[str, int]
     """By reason."""
     label_overflow: Mapping[str, int]
-    """Events filed under ``other``, by label; beats refused, by kind of what beats."""
+    """Events filed under ``other``, by label; ``series``: for there were too many of jobs. Beats
+    refused, by kind of what beats."""
     label_values: Mapping[str, int]
-    """Values in use, by label; how many are known, by kind of what beats."""
+    """Values in use, by label; ``series``: sets of labels of jobs. How many are known, by kind of
+    what beats."""
     sync: SyncState
     is_sync_enabled: bool
     """By the settings of who reads."""

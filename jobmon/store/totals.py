@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobmon.store import series as limits
 from jobmon.store.series import COMMAND_BUCKETS, JOB_BUCKETS, OTHER, SEPARATOR, label
-from jobmon.store.state import CommandSeries, Exemplar, Histogram, JobSeries
+from jobmon.store.state import Attempts, CommandSeries, Exemplar, Histogram, JobSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -114,6 +114,7 @@ def job_series(
             continue
         own = text(raw_number)
         fields = fields_of.get(own, Fields())
+        forgotten = fields_of.get(f"{own}/queue", Fields())
         pending, processing, *_ = sizes.get(own, (0, 0))
         found.append(
             JobSeries(
@@ -129,6 +130,11 @@ def job_series(
                     "duration", JOB_BUCKETS, exemplars_of.get((own, "duration"), {})
                 ),
                 queue_time=fields.histogram("queue_time", JOB_BUCKETS),
+                forgotten=Attempts(
+                    forgotten.family("finished"),
+                    forgotten.histogram("duration", JOB_BUCKETS),
+                    forgotten.histogram("queue_time", JOB_BUCKETS),
+                ),
                 pending=pending,
                 processing=processing,
                 finished_exemplars=exemplars_of.get((own, "finished"), {}),
@@ -151,6 +157,8 @@ def known_jobs(told: Iterable[bytes], series: Mapping[bytes, bytes]) -> list[tup
     ]
     found: list[tuple[str, str, str]] = []
     for labels in sorted(told):
+        if len(series) + len(found) >= limits.MOST_JOB_SERIES:
+            break
         parts = text(labels).split(SEPARATOR)
         if len(parts) != 3 or labels in series:
             continue
@@ -228,15 +236,21 @@ def command_series(
     return found
 
 
+def summed(numbers: Iterable[float]) -> float:
+    """The sum of counts, or of seconds to the µs: the same however they are grouped."""
+    return round(sum(numbers), 6)
+
+
 def queue_times(series: Iterable[JobSeries]) -> dict[tuple[str, str], Histogram]:
     """The time in each queue, of all its jobs, by engine and queue."""
     found: dict[tuple[str, str], list[Histogram]] = {}
     for one in series:
-        found.setdefault((one.engine, one.queue), []).append(one.queue_time)
+        own = found.setdefault((one.engine, one.queue), [])
+        own += (one.queue_time, one.forgotten.queue_time)
     return {
         queue: Histogram(
             tuple(map(sum, zip(*(one.counts for one in own), strict=True))),
-            sum(one.sum for one in own),
+            summed(one.sum for one in own),
         )
         for queue, own in found.items()
     }

@@ -24,7 +24,7 @@
 --
 -- ARGV
 --   1 settings: schema, tracking_ttl, completed_ttl, failed_ttl (ms), most job names, queues,
---     commands, error types of a job name, error types, entries of commands:finished
+--     job series, commands, error types of a job name, error types, entries of commands:finished
 --   2 bounds of the job histograms (us, 8 bytes each)     3 bounds of the command histograms
 --   4 prefix of pending:<series>    5 prefix of processing:<series>
 --   6 how many: process ids, label sets, commands, error types, dropped reasons, items
@@ -39,7 +39,7 @@
 local call, format, sub, match = redis.call, string.format, string.sub, string.match
 local floor, max, min, band, bnot = math.floor, math.max, math.min, bit.band, bit.bnot
 
-local SETTINGS = '<HI8I8I8I4I4I4I4I4I4'
+local SETTINGS = '<HI8I8I8I4I4I4I4I4I4I4'
 local COUNTS = '<HHHHHH'
 local ITEM = '<BHHHHHBBBI4I8I8I8i8I8HI4I4I4HH'
 local OF_RUN, MANUAL, RUN = 0, 1, 2
@@ -82,7 +82,8 @@ end
 -- Read: settings, clock, schema.
 
 local schema, tracking_ttl, completed_ttl, failed_ttl, most_job_names, most_queues,
-  most_commands, most_errors_of_job, most_errors, most_finished = struct.unpack(SETTINGS, ARGV[1])
+  most_job_series, most_commands, most_errors_of_job, most_errors, most_finished =
+  struct.unpack(SETTINGS, ARGV[1])
 local process_count, label_count, command_count, error_count, dropped_count, item_count =
   struct.unpack(COUNTS, ARGV[6])
 
@@ -159,22 +160,31 @@ end
 
 local series_of, job_name_of, overflow_of = {}, {}, {}
 if label_count > 0 then
-  local fresh = {}
+  local fresh, size = {}, nil
+  local function series_named(set) return fresh[set] or call('HGET', KEYS[2], set) end
   local known = call('HMGET', KEYS[2], unpack(labels))
   for i, set in ipairs(labels) do
     local engine, queue, job_name = match(set, '^([^\31]*)\31([^\31]*)\31(.*)$')
     series_of[i] = known[i]
     if not known[i] then
-      local own_queue = admit('queue', KEYS[6], true, queue, most_queues)
-      local own_name = admit('job_name', KEYS[5], false, job_name, most_job_names)
       local overflow = {}
+      local own_queue = admit('queue', KEYS[6], true, queue, most_queues)
       if own_queue ~= queue then overflow[#overflow + 1] = 'overflow:queue' end
-      if own_name ~= job_name then overflow[#overflow + 1] = 'overflow:job_name' end
+      queue = own_queue
+      local of_queue = engine .. '\31' .. queue .. '\31'
+      local series = series_named(of_queue .. job_name)
+      if not series then
+        size = size or call('HLEN', KEYS[2])
+        local label, own_name = 'series', 'other'
+        if size + #new_series / 2 < most_job_series then
+          label, own_name = 'job_name', admit('job_name', KEYS[5], false, job_name, most_job_names)
+        end
+        if own_name ~= job_name then overflow[#overflow + 1] = 'overflow:' .. label end
+        job_name = own_name
+        series = series_named(of_queue .. job_name) or new_job_series(of_queue .. job_name)
+      end
       overflow_of[i] = overflow
-      queue, job_name = own_queue, own_name
-      set = engine .. '\31' .. queue .. '\31' .. job_name
-      local series = fresh[set] or call('HGET', KEYS[2], set) or new_job_series(set)
-      fresh[set] = series
+      fresh[of_queue .. job_name] = series
       series_of[i] = series
     end
     job_name_of[i] = job_name

@@ -60,11 +60,6 @@ class Unsynced:
         """How many runs, and jobs without one, are marked."""
         return self._redis.zcard(self._names.unsynced)
 
-    def oldest_version(self) -> int | None:
-        """Version of the oldest mark: µs of the server's clock. None: all is synced."""
-        found = self.members(1)
-        return found[0].version if found else None
-
     def members(
         self, limit: int, after: Mark | None = None, until: int | None = None
     ) -> list[Mark]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from jobmon.store.run_record import decoded, unix_time
+from jobmon.store.members import decoded, unix_time
+from jobmon.store.members import text as _text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,7 +77,7 @@ def read_all(server: Any, keys: Keys) -> list[WorkerState]:
     down = set(lost)
     found: list[WorkerState] = []
     for raw, beat_ms in beats:
-        said = decoded(bodies.get(raw) or b"")
+        said = decoded(bodies.get(raw))
         if said is not None:
             found.append(_worker(raw, said, beat_ms / 1000, now, down=raw in down))
     return found
@@ -113,12 +114,6 @@ def _worker(
 
 def _texts(value: object) -> Iterable[str]:
     return map(_text, cast("list[object]", value)) if isinstance(value, list) else ()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else ""
 
 
 def _count(value: object, *, most: int = 1 << 31) -> int:

@@ -337,7 +337,7 @@ def test_s86_a_foreign_host_is_refused_before_anything_else(host: str, guarded: 
         answer = guarded.client.get(path, headers={"Host": host})
         assert answer.status_code == 400
         assert answer.json()["message"] == "Bad request."
-    for path in ("/livez", "/readyz"):  # asked by the address of a pod; they tell nothing
+    for path in ("/livez", "/readyz"):  # asked by load balancers under any name; they tell nothing
         assert guarded.client.get(path, headers={"Host": host}).status_code == 200
 
 

@@ -24,7 +24,7 @@ from jobmon.store import connection
 from jobmon.store.beats import Beats
 from jobmon.store.keys import ANALYSIS
 from jobmon.store.lease import Lease
-from jobmon.store.schedules import SEPARATOR
+from jobmon.store.series import SEPARATOR
 from jobmon.store.writer import Writer
 from tests.conftest import RedisServer
 from tests.databases import Database

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.overhead import statistics
+from benchmarks.overhead import report, statistics
 from benchmarks.overhead.__main__ import main
 from benchmarks.overhead.cpu import tree_seconds
 from benchmarks.overhead.rounds import Cost
@@ -44,6 +44,11 @@ def test_a_tree_counts_the_living_and_the_reaped_once() -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+
+
+def test_of_the_kernel_the_version_is_told_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.release", lambda: "6.1.2-of-somebody-42")
+    assert report.kernel() == "6.1.2"
 
 
 def test_targets_compare_the_minima() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from jobmon.cli.main import COMMANDS
+from jobmon.cli.main import COMMANDS, EXTRA_OF
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +95,8 @@ def test_choosing_a_command_loads_no_other(tmp_path: Path) -> None:
     assert not loaded & {"jobmon.cli.serve", "jobmon.server", "starlette", "uvicorn", "rich"}
 
 
-def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["serve", "analyze", "status", "failed", "migrate"])
+def test_a_missing_extra_is_named(tmp_path: Path, name: str) -> None:
     # A real interpreter that has what jobmon always needs, and nothing else.
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     bare = tmp_path / "bare"
@@ -105,7 +108,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         place = Path(str(places[0]))
         (bare / place.name).symlink_to(place)
     said = subprocess.run(
-        [tmp_path / "venv" / "bin" / "python", "-m", "jobmon.cli.main", "serve"],
+        [tmp_path / "venv" / "bin" / "python", "-m", "jobmon.cli.main", name],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{ROOT}{os.pathsep}{bare}"},
         capture_output=True,
@@ -113,8 +116,17 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert said.returncode == 2, said.stderr
-    assert "pip install 'jobmon[server]'" in said.stderr
+    assert "install jobmon with the extra 'server'" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_every_package_of_the_server_is_known_as_its_extras() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {
+        re.split("[>=<~!]", one)[0].replace("-", "_")
+        for one in project["optional-dependencies"]["server"]
+    }
+    assert needed == {module for module, extra in EXTRA_OF.items() if extra == "server"}
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:

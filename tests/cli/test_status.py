@@ -73,6 +73,15 @@ def test_json_is_one_document(busy: Recorded, redis_server: RedisServer) -> None
     assert document["queues"] == {"default": {"pending": 4, "processing": 2, "failed": 2}}
 
 
+def test_a_pipe_gets_whole_rows_and_days(recorded: Recorded, redis_server: RedisServer) -> None:
+    name = "data:" + "x" * 55
+    recorded.run(name, started_at=time.time() - 90_030).end()
+    shown = status(redis_server.url)
+    [row] = [line.split() for line in shown.stdout.splitlines() if line.startswith(name)]
+    assert row[2] == "completed"
+    assert row[-4:] == ["1", "d", "01", "h"]
+
+
 def test_an_empty_store_says_so(store: RedisServer) -> None:
     shown = status(store.url)
     assert shown.returncode == 0

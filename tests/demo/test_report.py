@@ -19,12 +19,11 @@ COUNTERS = RunCounters(
     retried_jobs=1,
     total_job_time=0.75,
     peak_memory=90,
-    last_update=1.0,
     finished=True,
     partial=False,
     drained_at=1.0,
 )
-OTHERS = {"last_update", "finished", "partial", "drained_at"}
+OTHERS = {"finished", "partial", "drained_at"}
 """Fields that count nothing."""
 
 

@@ -43,6 +43,14 @@ def test_the_operator_is_told_of_both_pages_and_of_a_token() -> None:
     endpoints = monitor["spec"]["endpoints"]
     assert [one["path"] for one in endpoints] == ["/metrics", "/metrics/self"]
     assert all(one["authorization"]["credentials"]["key"] for one in endpoints)
+    # Both have the labels of the same pod and port, so without a job of its own for one of them
+    # they would be the same series of `up`.
+    shipped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    (own,) = [one["job_name"] for one in shipped if one.get("metrics_path") == "/metrics/self"]
+    assert [one.get("relabelings") for one in endpoints] == [
+        None,
+        [{"targetLabel": "job", "replacement": own}],
+    ]
 
 
 @contextmanager

@@ -7,12 +7,13 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobmon.history import rows
-from jobmon.history.fields import UnreadableError, clean, dumped
+from jobmon.history.fields import LATEST, MOST_COUNTED, UnreadableError, clean, dumped
 from jobmon.history.schema import tables
 
 NOW = datetime(2025, 8, 3, 12, tzinfo=UTC)
@@ -106,7 +107,15 @@ def test_a_record_of_any_members_is_rows_that_fit_or_unreadable(record: dict[str
 @patient
 @given(st.binary() | st.text().map(str.encode))
 def test_bytes_of_any_kind_are_unreadable(raw: bytes) -> None:
-    for row, table in built(raw):
+    with pytest.raises(UnreadableError):
+        rows.read(raw)
+    assert built(raw) == []
+
+
+def test_a_record_of_a_job_that_failed_is_a_row_of_each_table() -> None:
+    found = built(b'{"status":"failed","attempt":2,"queue":"q","execution_time":1.5}')
+    assert [table for _, table in found] == [OWN.job_attempts, OWN.failed_jobs, OWN.job_metrics]
+    for row, table in found:
         fits(row, table)
 
 
@@ -130,6 +139,28 @@ def test_a_run_of_any_fields_is_a_row_that_fits_or_unreadable(
 def test_so_is_a_run_of_any_numbers(known: dict[str, str]) -> None:
     with suppress(UnreadableError):
         fits(rows.run("p", "c", 1, known, NOW), OWN.command_metrics)
+
+
+@patient
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(rows.COUNTERS, st.integers(0, MOST_COUNTED).map(str))
+        | dict.fromkeys(("peak_memory", "born", "version"), st.integers(0, 10**15).map(str))
+        | dict.fromkeys(("total_job_time", "started_at"), st.floats(0, LATEST).map(str))
+        | {
+            "exit_code": st.integers(-MOST_COUNTED, MOST_COUNTED).map(str),
+            "status": st.sampled_from(["running", "completed", "failed", "lost"]),
+            "run": st.floats(0, LATEST).map(lambda seconds: json.dumps({"duration": seconds})),
+        },
+    )
+)
+def test_a_run_of_numbers_in_their_range_is_a_row(known: dict[str, str]) -> None:
+    row = rows.run("p", "c", 1, known, NOW)
+    fits(row, OWN.command_metrics)
+    assert {name: row[name] for name in rows.COUNTERS} == {
+        name: int(known.get(name, "0")) for name in rows.COUNTERS
+    }
 
 
 def test_what_is_no_number_of_json_is_text_in_it() -> None:

@@ -36,7 +36,7 @@ seconds = timed(transition(number) for number in range(1, 501))
 while not recorder.stats().failures:
     time.sleep(0.01)
 seconds = sorted(seconds + timed(transition(number) for number in range(501, 1001)))
-say([seconds[-10], max(seconds), recorder.stats().buffered])
+say([seconds[-10], max(seconds), len(recorder.own().buffer)])
 wait()
 say(recorder.flush(20))
 recorder.record(transition(1001))
@@ -277,8 +277,8 @@ seconds = timed(transition(number, "completed", outcome="completed") for number 
 seconds = sorted(seconds + timed(transition(number) for number in range(502, 10_702)))
 while recorder.stats().failures < 4:
     time.sleep(0.01)
-stats = recorder.stats()
-say([seconds[-100], stats.buffered, stats.buffered_bytes, dict(stats.dropped)])
+buffer, lost = recorder.own().buffer, recorder.stats().dropped
+say([seconds[-100], len(buffer), buffer.bytes, dict(lost)])
 wait()
 say(recorder.flush(30))
 """,

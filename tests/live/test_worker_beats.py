@@ -102,6 +102,8 @@ def test_each_worker_of_a_pool_beats_for_itself(store: RedisServer, tmp_path: Pa
         wait_for(lambda: len(workers(store)) == 2, "two workers")
         found = workers(store)
         assert len({one["pid"] for one in found} - {pool.process.pid}) == 2
+        # Before that, whoever is told to stop may not yet handle the signal.
+        wait_for(lambda: pool.log.count("cleaning registries") >= 2, "both at work")
         pool.stop()
         wait_for(lambda: not workers(store), "both gone")
 

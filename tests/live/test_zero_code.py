@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ BIN = Path(sys.executable).parent
 OTEL = (str(BIN / "opentelemetry-instrument"),)
 JOBMON = (sys.executable, "-m", "jobmon.cli.main", "run", "workers", "--")
 BARE = "tests.live.apps.bare"
+HOW_TO_SEND = ROOT / "exporters/otel-collector/README.md"
 WAYS = [pytest.param(OTEL, id="opentelemetry-instrument"), pytest.param(JOBMON, id="jobmon run")]
 CELERY = (
     *("-A", BARE, "worker", "--concurrency", "1"),
@@ -138,7 +140,8 @@ def test_spans_go_where_the_environment_says_and_none_are_of_our_own_calls(
     store: RedisServer, tmp_path: Path
 ) -> None:
     url = store.url.rsplit("/", 1)[0] + "/1"
-    # What `opentelemetry-distro` is: the SDK's own set-up by the environment, under a name.
+    # What `opentelemetry-distro` is: the SDK's own set-up by the environment, under a name, and
+    # OTLP for traces.
     distribution = tmp_path / "distro-1.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: distro\nVersion: 1\n")
@@ -149,10 +152,8 @@ def test_spans_go_where_the_environment_says_and_none_are_of_our_own_calls(
     with Receiver() as receiver, ExitStack() as workers:
         env = {
             "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
+            **dict(re.findall(r"(OTEL_\w+)=(\S+)", HOW_TO_SEND.read_text())),
             "OTEL_TRACES_EXPORTER": "otlp",
-            "OTEL_METRICS_EXPORTER": "none",
-            "OTEL_LOGS_EXPORTER": "none",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "celery",  # that of Redis is live
             "JOB_MONITOR_BEATS_INTERVAL_SECONDS": "1",

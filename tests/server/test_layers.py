@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -44,18 +45,41 @@ def test_the_name_in_a_host_header(header: str, name: str) -> None:
 
 
 def test_allowed_hosts_are_this_machine_and_what_the_settings_name() -> None:
-    loopback = {"localhost", "127.0.0.1", "::1"}
-    assert allowed_hosts(configured()) == loopback
-    assert allowed_hosts(configured(listen="0.0.0.0:1")) == loopback
-    assert allowed_hosts(configured(listen="10.0.0.5:1")) == loopback | {"10.0.0.5"}
-    settings = configured(allowed_hosts="A.example", public_url="https://b.example:444/x")
-    assert allowed_hosts(settings) == loopback | {"a.example", "b.example"}
+    own = {"localhost", socket.gethostname().lower()}
+    assert allowed_hosts(configured(listen="unix:/tmp/a")) == own
+    settings = configured(
+        listen="C.example:1", allowed_hosts="A.example", public_url="https://b.example:444/x"
+    )
+    assert allowed_hosts(settings) == own | {"a.example", "b.example", "c.example"}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("10.1.2.3", 200),
+        ("10.1.2.3:8765", 200),
+        ("[fd00::7]", 200),
+        ("[FD00::7]:8765", 200),
+        (socket.gethostname(), 200),
+        (f"{socket.gethostname()}:8765", 200),
+        ("any.example", 400),
+        ("10.1.2.3.any.example", 400),
+        ("10.1.2", 400),
+        ("0x7f000001", 400),
+        ("fd00::7", 400),
+        ("[fd00::g]", 400),
+        ("10.1.2.3@any.example", 400),
+    ],
+)
+def test_every_address_is_answered_and_no_foreign_name(host: str, status: int) -> None:
+    answer = Application(configured()).request("GET", "/things/1", headers={"host": host})
+    assert answer.status_code == status
 
 
 def test_probes_answer_under_any_host() -> None:
     probe = Endpoint("/livez", Style.SUCCESS, {"GET": action(alive, answer=None)})
     app = Application(configured(), [*ENDPOINTS, probe])
-    foreign = {"host": "10.1.2.3:8765"}
+    foreign = {"host": "any.example:8765"}
     assert app.request("GET", "/livez", headers=foreign).status_code == 200
     assert app.request("GET", "/probe", headers=foreign).status_code == 400
 

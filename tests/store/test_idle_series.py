@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import product
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from jobmon.metrics import compat, jobs
+from jobmon.metrics.family import Marked
 from jobmon.model import Outcome, RunTransition, Status
 from jobmon.settings import Settings, load
 from jobmon.store import series
+from jobmon.store.chunks import chunks
 from jobmon.store.idle_series import IdleSeries
 from jobmon.store.keys import LEADER, Keys
 from jobmon.store.lease import Lease
 from jobmon.store.reader import Reader
+from jobmon.store.state import Histogram
 from jobmon.store.writer import Writer
 from tests.store.histories import NOW_MS, transition
 
@@ -50,6 +56,21 @@ class Store(NamedTuple):
         one = transition("p1", job_id, status, at_ms=int(time.time() * 1000))
         given = {"outcome": outcome, "error_type": error_type, "stages": stages, "body": TRACED}
         self.writer.apply([one._replace(**given | {"queue_time_us": 5} | fields)])
+
+    def counters(self) -> dict[tuple[str, ...], object]:
+        """What is exported of jobs and never falls, by name of the family and labels."""
+        totals = self.reader.totals()
+        exporters = (one for exporter in compat.EXPORTERS.values() for one in exporter.families)
+        return {
+            (family.name, *labels): (*value.counts, value.sum)
+            if isinstance(value, Histogram)
+            else value.number
+            if isinstance(value, Marked)
+            else value
+            for family in (*jobs.FAMILIES, *exporters)
+            if family.type in ("counter", "histogram")
+            for labels, value in family.read(totals)
+        }
 
     def names(self) -> dict[str, int]:
         return {one.job_name: one.enqueued for one in self.reader.totals().jobs}
@@ -97,6 +118,31 @@ def test_one_that_was_seen_meanwhile_stays_and_one_that_comes_back_begins_at_zer
     assert kept.names() == {"new": 2}
     kept.job("a4", job_name="old")
     assert kept.names() == {"new": 2, "old": 1}
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_no_counter_changes_while_one_series_of_it_stays(kept: Store, at_once: int) -> None:
+    for engine, queue, number in product(("celery", "rq"), ("mail", "video"), range(1, 5)):
+        labels = {"engine": engine, "queue": queue, "job_name": f"task{number}"}
+        # In floating point, a sum of these depends on which are added first.
+        took = dict.fromkeys(("queue_time_us", "execution_us"), number * 123_457)
+        for status in (Status.COMPLETED, Status.FAILED):
+            kept.job(f"{engine}{queue}{number}{status}", status, **labels, **took)
+    kept.client.delete(*kept.client.keys(KEYS.failed_in("*")))
+    series = [one for one in kept.client.zrange(KEYS.series_seen, 0, -1) if b"jobs" in one]
+    Random(1).shuffle(series)
+    before = kept.counters()
+    for some in chunks(series, at_once):
+        kept.client.zadd(KEYS.series_seen, dict.fromkeys(some, 0))
+        assert kept.forget() == len(some)
+        after = kept.counters()
+        assert after == {name: before[name] for name in after}
+        for one in kept.reader.totals().jobs:
+            assert ("jobmon_job_queue_time_seconds", one.engine, one.queue) in after
+            assert ("jobmon_job_errors_total", one.job_name, "ValueError") in after
+        before = after
+    assert before == {}
+    assert kept.client.hgetall(KEYS.job_totals) == {}
 
 
 def test_a_series_of_29_days_stays(kept: Store) -> None:

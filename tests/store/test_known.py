@@ -80,6 +80,15 @@ def test_a_job_that_is_known_takes_no_place_of_one_that_runs(
     assert told.known() == [("second", "x"), ("second", "y")]
 
 
+def test_known_jobs_leave_the_limit_of_series_as_it_is(
+    told: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "MOST_JOB_SERIES", 2)
+    told.run("ran")
+    told.tell("a", "b")
+    assert told.known() == [("default", "a")]
+
+
 def test_a_job_that_nobody_tells_of_any_more_is_forgotten_after_a_day(told: Store) -> None:
     told.tell("a", "b")
     then = time.time() * 1000 - beats.WORKER_FORGOTTEN_SECONDS * 1000 - 1000

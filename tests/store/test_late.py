@@ -92,6 +92,22 @@ def test_one_without_a_record_or_with_a_strange_one_is_left_out(
     assert [one.job_id for one in reader.late_jobs().jobs] == ["good"]
 
 
+def test_one_that_outlived_its_record_neither_waits_nor_runs(
+    recorded: Recorded, reader: Reader, sampled: Sampled
+) -> None:
+    run = recorded.run("data:process")
+    for age in (HOUR, 47 * HOUR, 50 * HOUR):
+        tell(recorded, run, f"waits {age}", Status.PENDING, age)
+        tell(recorded, run, f"runs {age}", Status.PROCESSING, age)
+    found = reader.late_jobs()
+    assert (found.pending, found.processing, len(found.jobs)) == (2, 2, 4)
+    (queue,) = reader.queue_counts().values()
+    assert (queue.pending, queue.processing) == (2, 2)
+    labels = {"engine": "celery", "queue": "default"}
+    assert sampled("jobmon_jobs_pending_late", **labels) == 2
+    assert sampled("jobmon_jobs_pending", **labels, job_name="app.tasks.process_user") == 2
+
+
 def test_a_job_without_a_run_is_found(recorded: Recorded, reader: Reader) -> None:
     run = recorded.run("manual-dispatch")
     one = run.transition("alone", Status.PROCESSING, Stage.STARTED)

@@ -9,6 +9,7 @@ import pytest
 from jobmon.model import RunTransition, Status
 from jobmon.settings import Settings
 from jobmon.store import series
+from jobmon.store.keys import Keys
 from jobmon.store.reader import Reader
 from jobmon.store.writer import Writer
 from tests.store.histories import NOW_MS, transition
@@ -64,6 +65,39 @@ def test_queues_beyond_the_limit_share_one_series(store: RedisServer) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_series_beyond_the_limit_count_under_the_name_other_of_their_queue(
+    store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "MOST_JOB_SERIES", 3)
+    with store.client() as client:
+        writer, reader = Writer(client, Settings()), Reader(client, Settings())
+
+        def publish(run: str, *places: str) -> None:
+            labels = ((place, *place.split("/")) for place in places)
+            writer.apply(
+                [
+                    transition(run, place, Status.PENDING, queue=queue, job_name=name, stages=1)
+                    for place, queue, name in labels
+                ]
+            )
+
+        publish("p1", "a/one", "a/two", "b/one", "a/three", "b/two")
+        publish("p2", "a/one", "b/two", "c/one")
+        totals = reader.totals()
+    assert {f"{one.queue}/{one.job_name}": one.enqueued for one in totals.jobs} == {
+        "a/one": 2,
+        "a/two": 1,
+        "b/one": 1,
+        "a/other": 1,
+        "b/other": 2,
+        "other/other": 1,
+    }
+    assert totals.label_overflow == {"series": 4, "queue": 1}
+    used = totals.label_values
+    assert (used["series"], used["job_name"], used["queue"]) == (6, 2, 3)
+
+
+@pytest.mark.usefixtures("small")
 def test_error_types_are_bounded_by_job_and_overall(store: RedisServer) -> None:
     def failure(job_name: str, error: str) -> None:
         job = transition("p1", f"{job_name}{error}", Status.FAILED, job_name=job_name)
@@ -94,7 +128,7 @@ def test_commands_beyond_the_limit_count_under_other(store: RedisServer) -> None
             if at != 3:
                 writer.apply([RunTransition(f"p{at}", f"c{at}", "completed", "completed", *common)])
         totals = reader.totals()
-        newest = [reader.newest_process_id(f"c{at}") for at in range(4)]
+        newest = [client.get(Keys("jobmon:").newest_run(f"c{at}")) for at in range(4)]
     assert {one.command: one.runs for one in totals.commands} == {
         "c0": {"completed": 1},
         "c1": {"completed": 1},
@@ -102,7 +136,7 @@ def test_commands_beyond_the_limit_count_under_other(store: RedisServer) -> None
     }
     assert {one.command: one.running for one in totals.commands}["other"] == 1
     assert totals.label_overflow == {"command": 1}
-    assert newest == ["p0", "p1", "p2", "p3"]
+    assert newest == [b"p0", b"p1", b"p2", b"p3"]
 
 
 def test_labels_lose_control_characters_and_are_cut() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobmon.model import RunTransition, Status, Transition, order_key, supersedes
+from jobmon.model import RunTransition, Status, Transition, order_key
 from jobmon.settings import Settings
 from jobmon.store.keys import Keys
 from jobmon.store.writer import Writer
@@ -83,8 +83,7 @@ def test_the_order_is_total(keys: list[tuple[Status, int, int]], random: Any) ->
     def survivor(some: list[tuple[Status, int, int]]) -> tuple[int, bool, int, int]:
         record = order_key(*some[0])
         for one in some:
-            if supersedes(order_key(*one), record):
-                record = order_key(*one)
+            record = max(record, order_key(*one))
         return record
 
     shuffled = keys.copy()

@@ -176,14 +176,13 @@ def test_the_newest_start_owns_the_commands_name(store: RedisServer) -> None:
         return run_transition("p1", "running", at)._replace(process_id=process_id)
 
     with store.client() as client:
-        writer, reader = Writer(client, Settings()), Reader(client, Settings())
+        writer = Writer(client, Settings())
         writer.apply([start("first", 0)])
         writer.apply([start("third", 200)])
         writer.apply([start("second", 100)])
-        assert reader.newest_process_id(RUNS["p1"]) == "third"
+        assert client.get(KEYS.newest_run(RUNS["p1"])) == b"third"
         writer.apply([start("fifth", 400), start("fourth", 300)])
-        assert reader.newest_process_id(RUNS["p1"]) == "fifth"
-        assert reader.newest_process_id("never ran") is None
+        assert client.get(KEYS.newest_run(RUNS["p1"])) == b"fifth"
 
 
 def test_a_message_of_a_failed_or_lost_job_is_kept_apart(store: RedisServer) -> None:
