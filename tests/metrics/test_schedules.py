@@ -96,3 +96,31 @@ def test_a_command_tells_whom_to_tell_whether_a_scheduler_sends_it_or_not(
     daily = {**by_hand, "schedule": "@daily"}
     assert sampled(info, command="report:muted", owner="", **daily) == 1
     assert sampled(info, command="unseen:*", owner="nobody", **by_hand) is None
+
+
+def test_a_long_name_is_the_same_wherever_it_stands(recorded: Recorded, sampled: Sampled) -> None:
+    name = 'send "mail"' + "x" * 200
+    shown = name[:128]
+    recorded.settings = load(
+        {
+            "redis.url": recorded.settings.redis.url,
+            "analyze_mode.commands": {name: {"owner": "o" * 200, "start_margin_seconds": 600}},
+        },
+        environ={},
+    )
+    recorded.run(name).end()
+    tell(recorded, "scheduler", "s", name=f"\n{name}", hostname=name + "x" * 89, entries=1)
+    tell(recorded, "schedule", "s\x1fsend", name=name, schedule="0 4 * * *", next_due_at=2000.5)
+    tell(recorded, "schedule", "s\x1fline", name="new\nline", next_due_at=1000.5)
+    own = {"engine": "celery", "kind": "beat"}
+    sent = {**own, "schedule": "0 4 * * *", "owner": "o" * 128}
+    place = {**own, "scheduler": shown, "hostname": shown}
+    assert sampled("jobmon_command_runs_total", command=shown, outcome="completed") == 1
+    assert sampled("jobmon_command_next_expected_timestamp_seconds", command=shown) == 2000.5
+    assert sampled("jobmon_command_next_expected_timestamp_seconds", command="newline") == 1000.5
+    assert sampled("jobmon_command_grace_seconds", command=shown) == 600
+    assert sampled("jobmon_command_info", command=shown, **sent) == 1
+    due = "jobmon_schedule_entry_next_due_timestamp_seconds"
+    assert sampled(due, **own, scheduler=shown, command=shown) == 2000.5
+    assert sampled("jobmon_scheduler_up", **place) == 1
+    assert sampled("jobmon_scheduler_entries", **place) == 1
