@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from jobmon.store.members import decoded as _decoded
 from jobmon.store.members import finite as _number
@@ -96,6 +96,7 @@ class _Scheduler:
         self.oblivion = max(_OBLIVION_SECONDS, _BEATS_TO_OBLIVION * every)
         self.as_of = _number(said.get("as_of")) or now
         self.app = _text(said.get("app"))
+        self.lineage = _text(said.get("lineage"))
         queues: object = said.get("queues")
         pid, entries = _number(said.get("pid")), _number(said.get("entries"))
         self.state: Final = SchedulerState(
@@ -116,12 +117,30 @@ class _Scheduler:
             else (),
         )
 
+    def has_told_all(self, entries: int, now: float) -> bool:
+        """Whether it is up, and so many are all that its schedule has, or will ever be told."""
+        count, started_at = self.state.entries, self.state.started_at
+        if not self.up or count is None:
+            return False
+        return entries >= count or now - (started_at or now) > self.oblivion
+
+
+class _Told(NamedTuple):
+    """One entry as told."""
+
+    seen_at: float
+    lineage: str
+    """Of its scheduler, which may be known no longer."""
+    entry: ScheduleEntry
+
 
 def read(server: Any, keys: Keys) -> Schedules:
     """Read the store once.
 
     An entry that several schedulers tell of belongs to those that are up; where none is, to the
     one seen last. A scheduler that is down is left out once others have taken all its entries.
+    What one had that has ended is left out, too, once its successor has told all it has: it was
+    taken out of the schedule, or has another name now.
 
     Raises:
         redis.RedisError: The store cannot be read.
@@ -140,7 +159,7 @@ def read(server: Any, keys: Keys) -> Schedules:
         if said is not None:
             name = _text(raw)
             schedulers[name] = _Scheduler(name, said, beat_ms / 1000, now)
-    told: dict[tuple[str, str, str], list[tuple[float, ScheduleEntry]]] = defaultdict(list)
+    told: dict[str, list[_Told]] = defaultdict(list)
     for raw, seen_ms in seen:
         said = _decoded(entries.get(raw))
         scheduler_id, _, _ = _text(raw).partition(SEPARATOR)
@@ -150,14 +169,17 @@ def read(server: Any, keys: Keys) -> Schedules:
         ):
             continue
         entry = _entry(said, scheduler_id, owner, now)
-        told[_text(said.get("app")), entry.engine, entry.name].append((seen_ms, entry))
+        told[scheduler_id].append(_Told(seen_ms / 1000, _text(said.get("lineage")), entry))
+    superseded = _succeeded(told, schedulers, now)
+    alike: dict[tuple[str, str, str], list[_Told]] = defaultdict(list)
+    for one in (one for id_, its in told.items() if id_ not in superseded for one in its):
+        alike[one.entry.app, one.entry.engine, one.entry.name].append(one)
     shown: list[ScheduleEntry] = []
-    superseded: set[str] = set()
-    for same in told.values():
-        chosen = [entry for _, entry in same if entry.scheduler_up]
-        chosen = chosen or [max(same, key=lambda one: one[0])[1]]
+    for same in alike.values():
+        chosen = [one.entry for one in same if one.entry.scheduler_up]
+        chosen = chosen or [max(same, key=lambda one: one.seen_at).entry]
         shown += chosen
-        superseded |= {entry.scheduler_id for _, entry in same if entry not in chosen}
+        superseded |= {one.entry.scheduler_id for one in same if one.entry not in chosen}
     superseded -= {entry.scheduler_id for entry in shown}
     return Schedules(
         tuple(
@@ -172,6 +194,32 @@ def read(server: Any, keys: Keys) -> Schedules:
         ),
         tuple(sorted(shown, key=lambda one: (one.name, one.engine, one.scheduler_id))),
     )
+
+
+def _succeeded(
+    told: Mapping[str, Sequence[_Told]], schedulers: Mapping[str, _Scheduler], now: float
+) -> set[str]:
+    """Ids of those that ended and whose schedule another process runs now, as it is now."""
+    successors = [
+        (one, {its.entry.name for its in told.get(id_, ())})
+        for id_, one in schedulers.items()
+        if one.lineage and one.has_told_all(len(told.get(id_, ())), now)
+    ]
+    return {
+        id_
+        for id_, entries in told.items()
+        if not entries[0].entry.scheduler_up
+        and any(_succeeds(one, names, entries) for one, names in successors)
+    }
+
+
+def _succeeds(one: _Scheduler, names: set[str], ended: Sequence[_Told]) -> bool:
+    if one.lineage != ended[0].lineage:
+        return False
+    # In a rolling deploy it starts before the other ends. Two that were up together and have no
+    # entry in common may be of two schedules that nothing else tells apart.
+    is_later = (one.state.started_at or 0.0) > max(its.seen_at for its in ended)
+    return is_later or any(its.entry.name in names for its in ended)
 
 
 def _is_superseded(

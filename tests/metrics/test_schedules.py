@@ -124,3 +124,20 @@ def test_a_long_name_is_the_same_wherever_it_stands(recorded: Recorded, sampled:
     assert sampled(due, **own, scheduler=shown, command=shown) == 2000.5
     assert sampled("jobmon_scheduler_up", **place) == 1
     assert sampled("jobmon_scheduler_entries", **place) == 1
+
+
+def test_an_entry_that_the_next_scheduler_has_not_is_no_longer_expected(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    about = {"name": "shop", "hostname": "web-1", "entries": 1, "lineage": "shop"}
+    tell(recorded, "scheduler", "old", 500, **about, started_at=time.time() - 9000)
+    tell(recorded, "schedule", "old\x1fold", name="old", next_due_at=1.5, lineage="shop")
+    expected = "jobmon_command_next_expected_timestamp_seconds"
+    assert sampled(expected, command="old") == 1.5
+    about["hostname"] = "web-2"
+    tell(recorded, "scheduler", "new", **about, started_at=time.time() + 1)
+    tell(recorded, "schedule", "new\x1fnew", name="new", next_due_at=2.5, lineage="shop")
+    assert sampled(expected, command="old") is None
+    assert sampled(expected, command="new") == 2.5
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) is None
+    assert sampled("jobmon_scheduler_up", **{**SCHEDULER, "hostname": "web-2"}) == 1
