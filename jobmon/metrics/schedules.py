@@ -94,7 +94,8 @@ FAMILIES: Final = (
     Family(
         "jobmon_schedule_entry_next_due_timestamp_seconds",
         "gauge",
-        "When the scheduler has to send the entry next; in the past, it is late or down.",
+        "When the scheduler has to send the entry next; in the past, it is late or down. "
+        "`scheduler` is empty once that was stopped, until another takes the entry over.",
         ("engine", "kind", "scheduler", "command"),
         _next_due,
     ),

@@ -126,6 +126,19 @@ def test_a_long_name_is_the_same_wherever_it_stands(recorded: Recorded, sampled:
     assert sampled("jobmon_scheduler_entries", **place) == 1
 
 
+def test_of_a_scheduler_that_was_stopped_the_entries_name_none(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    tell(recorded, "scheduler", "s", name="shop", hostname="web-1", entries=1)
+    tell(recorded, "schedule", "s\x1freport", name="report", next_due_at=2000.5)
+    with connection.connect(recorded.settings) as client:
+        Beats(client, recorded.settings).send([Beat("scheduler", "s", gone=True)])
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) is None
+    due = "jobmon_schedule_entry_next_due_timestamp_seconds"
+    own = {"engine": "celery", "kind": "beat", "scheduler": "", "command": "report"}
+    assert sampled(due, **own) == 2000.5
+
+
 def test_an_entry_that_the_next_scheduler_has_not_is_no_longer_expected(
     recorded: Recorded, sampled: Sampled
 ) -> None:
