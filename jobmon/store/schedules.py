@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from jobmon.store.members import decoded as _decoded
-from jobmon.store.members import finite as _number
-from jobmon.store.members import text as _text
+from jobmon.store.members import decoded, finite, text
 from jobmon.store.series import SEPARATOR
 
 if TYPE_CHECKING:
@@ -91,26 +89,26 @@ class _Scheduler:
     """One as told, with what its entries are judged by."""
 
     def __init__(self, id: str, said: Mapping[str, Any], seen_at: float, now: float) -> None:  # noqa: A002
-        every = _number(said.get("beats_every")) or 0.0
+        every = finite(said.get("beats_every")) or 0.0
         self.up = now - seen_at <= max(SILENT_SECONDS, _BEATS_TO_SILENCE * every)
         self.oblivion = max(_OBLIVION_SECONDS, _BEATS_TO_OBLIVION * every)
-        self.as_of = _number(said.get("as_of")) or now
-        self.app = _text(said.get("app"))
-        self.lineage = _text(said.get("lineage"))
+        self.as_of = finite(said.get("as_of")) or now
+        self.app = text(said.get("app"))
+        self.lineage = text(said.get("lineage"))
         queues: object = said.get("queues")
-        pid, entries = _number(said.get("pid")), _number(said.get("entries"))
+        pid, entries = finite(said.get("pid")), finite(said.get("entries"))
         self.state: Final = SchedulerState(
             id=id,
-            engine=_text(said.get("engine")),
-            kind=_text(said.get("kind")),
-            name=_text(said.get("name")),
-            hostname=_text(said.get("hostname")),
+            engine=text(said.get("engine")),
+            kind=text(said.get("kind")),
+            name=text(said.get("name")),
+            hostname=text(said.get("hostname")),
             pid=int(pid or 0),
             up=self.up,
             last_seen_at=seen_at,
-            started_at=_number(said.get("started_at")),
-            last_turn_at=_number(said.get("last_turn_at")),
-            next_due_at=_number(said.get("next_due_at")),
+            started_at=finite(said.get("started_at")),
+            last_turn_at=finite(said.get("last_turn_at")),
+            next_due_at=finite(said.get("next_due_at")),
             entries=None if entries is None else int(entries),
             queues=tuple(map(str, cast("list[object]", queues)))
             if isinstance(queues, list)
@@ -155,21 +153,21 @@ def read(server: Any, keys: Keys) -> Schedules:
     now = seconds + micros / 1_000_000
     schedulers: dict[str, _Scheduler] = {}
     for raw, beat_ms in beats:
-        said = _decoded(bodies.get(raw))
+        said = decoded(bodies.get(raw))
         if said is not None:
-            name = _text(raw)
+            name = text(raw)
             schedulers[name] = _Scheduler(name, said, beat_ms / 1000, now)
     told: dict[str, list[_Told]] = defaultdict(list)
     for raw, seen_ms in seen:
-        said = _decoded(entries.get(raw))
-        scheduler_id, _, _ = _text(raw).partition(SEPARATOR)
+        said = decoded(entries.get(raw))
+        scheduler_id, _, _ = text(raw).partition(SEPARATOR)
         owner = schedulers.get(scheduler_id)
         if said is None or (
             owner is not None and owner.up and now - seen_ms / 1000 > owner.oblivion
         ):
             continue
         entry = _entry(said, scheduler_id, owner, now)
-        told[scheduler_id].append(_Told(seen_ms / 1000, _text(said.get("lineage")), entry))
+        told[scheduler_id].append(_Told(seen_ms / 1000, text(said.get("lineage")), entry))
     superseded = _succeeded(told, schedulers, now)
     alike: dict[tuple[str, str, str], list[_Told]] = defaultdict(list)
     for one in (one for id_, its in told.items() if id_ not in superseded for one in its):
@@ -243,11 +241,11 @@ def _entry(
 ) -> ScheduleEntry:
     up = owner is not None and owner.up
     enabled = said.get("enabled") is not False
-    due_at = _number(said.get("next_due_at"))
+    due_at = finite(said.get("next_due_at"))
     # What is known of a schedule is some seconds old: only its own moment can judge it.
     moment = owner.as_of if up and owner is not None else now
     late = max(0.0, moment - due_at) if enabled and due_at is not None else 0.0
-    error = _text(said.get("error"))
+    error = text(said.get("error"))
     if not enabled:
         state = "disabled"
     elif not up:
@@ -256,24 +254,24 @@ def _entry(
         state = "late"
     else:
         state = "failed" if error else "ok"
-    count = _number(said.get("sent_count"))
+    count = finite(said.get("sent_count"))
     return ScheduleEntry(
-        engine=_text(said.get("engine")),
-        kind=_text(said.get("kind")),
-        name=_text(said.get("name")),
-        job_name=_text(said.get("job_name")),
-        schedule=_text(said.get("schedule")),
-        timezone=_text(said.get("timezone")),
-        queue=_text(said.get("queue")),
+        engine=text(said.get("engine")),
+        kind=text(said.get("kind")),
+        name=text(said.get("name")),
+        job_name=text(said.get("job_name")),
+        schedule=text(said.get("schedule")),
+        timezone=text(said.get("timezone")),
+        queue=text(said.get("queue")),
         state=state,
         late_seconds=late if late > LATE_SECONDS else 0.0,
         next_due_at=due_at,
-        last_due_at=_number(said.get("last_due_at")),
-        last_sent_at=_number(said.get("last_sent_at")),
-        last_run_id=_text(said.get("last_run_id")) or None,
+        last_due_at=finite(said.get("last_due_at")),
+        last_sent_at=finite(said.get("last_sent_at")),
+        last_run_id=text(said.get("last_run_id")) or None,
         sent_count=None if count is None else int(count),
         error=error or None,
         scheduler_id=scheduler_id,
         scheduler_up=up,
-        app=_text(said.get("app")),
+        app=text(said.get("app")),
     )
