@@ -225,7 +225,7 @@ class Analyzer:
         """Say what was found of some commands, and work out what becomes of their incidents."""
         values = self._reader.values({row for one in turns for row in one.rows})
         settled: list[_Settled] = []
-        for one in turns:
+        for one in (made.knowing(values) for made in turns):
             try:
                 settling = Settling(one, values, highest, this)
                 settled.append(_Settled(one, settling.changes()))

@@ -122,8 +122,6 @@ class Settling:
         awaited, check = turn.expectation, missed(turn.expectation)
         if awaited is None or check is None or row is None or not check.is_anomaly:
             return
-        if turn.was_unscheduled and row.source == "schedule":
-            return
         summary = findings.say_missed(turn.key.command, check, awaited.missed_count)
         anomaly = self._found(check, row.process_id, row.trace_id, summary)
         self.missed.append(

@@ -19,7 +19,7 @@ from jobmon.analysis.runs import Runs
 from jobmon.analysis.schedules import Told, told
 from jobmon.analysis.wishes import Wishes
 from jobmon.history.incidents import Incident
-from jobmon.history.runs import CommandKey, Judged, Window
+from jobmon.history.runs import CommandKey, Judged, RunValues, Window
 from jobmon.store.schedules import ScheduleEntry, Schedules
 from jobmon.store.state import CommandRun
 
@@ -100,9 +100,16 @@ class Turn:
         found = {one.row_id for one in self.answers}
         is_missed = self.expectation is not None and self.expectation.is_missed
         was_missed = any(one.anomaly_type == Kind.MISSED_EXECUTION for one in self.incidents)
-        if isinstance(self.last_start, int) and (is_missed or was_missed):
+        if isinstance(self.last_start, int) and (is_missed or was_missed or self.was_unscheduled):
             found.add(self.last_start)
         return found
+
+    def knowing(self, values: Mapping[int, RunValues]) -> Turn:
+        """The same, with no start awaited where its schedule was taken out."""
+        last = values.get(self.last_start) if isinstance(self.last_start, int) else None
+        if not self.was_unscheduled or last is None or last.source != "schedule":
+            return self
+        return replace(self, expectation=None)
 
     @property
     def due_at(self) -> float:

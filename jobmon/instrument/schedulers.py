@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from jobmon.instrument import beats, recorder
@@ -33,6 +34,8 @@ _ENTRIES_A_BEAT: Final = 100
 _TAKEN_BACK: Final = 3
 """How often a removed entry is taken back: a beat may be lost."""
 _LONGEST_ENTRY_ID: Final = 400
+_OF_ENTRIES: Final = ("engine", "kind", "app", "lineage")
+"""Of what a scheduler says of itself: its entries outlive it."""
 
 
 class Entry(NamedTuple):
@@ -69,7 +72,8 @@ class Scheduler:
         engine: ``celery`` or ``rq``.
         kind: ``beat``, ``cron`` or ``scheduled``: RQ's, of jobs with a time of their own.
         name: For people; need not be unique.
-        about: What else to show of it.
+        about: What else to show of it. Like its name, it is the same in the process that takes its
+            place, and another for another schedule.
     """
 
     def __init__(self, engine: str, kind: str, name: str, about: Mapping[str, object]) -> None:
@@ -105,8 +109,18 @@ class Scheduler:
         recorder.stand_alone()
         settings = recorder.own().settings
         if settings is not None:
-            self._constant |= {"app": settings.app, "beats_every": settings.beats.interval_seconds}
+            self._constant |= {
+                "app": settings.app,
+                "beats_every": settings.beats.interval_seconds,
+                "lineage": self._lineage(settings.app, settings.environment),
+            }
         beats.beat_with(self.beats)
+
+    def _lineage(self, *deployed: str) -> str:
+        """What a restart does not change, and no other schedule has."""
+        own = (self._constant[name] for name in ("engine", "kind", "name"))
+        parts = (*deployed, *own, *self.about.values())
+        return sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
     def leave(self) -> None:
         """Its loop ended as it should; its entries stay to be seen."""
@@ -232,7 +246,7 @@ class Scheduler:
     def _entry(self, key: str, entry: Entry) -> bytes:
         sent = self._sent.get(entry.name) if key == entry.name else None
         members = entry._asdict()
-        members |= {name: self._constant.get(name) for name in ("engine", "kind", "app")}
+        members |= {name: self._constant.get(name) for name in _OF_ENTRIES}
         if sent is not None:
             members |= {name: value for name, value in sent._asdict().items() if value is not None}
         return _json(members)

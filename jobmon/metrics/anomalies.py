@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Sample, cut
 from jobmon.settings.webhooks import TYPES
 from jobmon.store.anomalies import SHOWN_SECONDS, ShownAnomaly
-from jobmon.store.series import label
 from jobmon.store.state import Totals
 
 _LABELS: Final = ("scope", "name", "signal")
 _SCOPE: Final = "command"
 
 
-def _shown(totals: Totals) -> dict[tuple[str, str, str], list[ShownAnomaly]]:
-    found: dict[tuple[str, str, str], list[ShownAnomaly]] = {}
+def _shown(totals: Totals) -> dict[tuple[str, ...], list[ShownAnomaly]]:
+    found: dict[tuple[str, ...], list[ShownAnomaly]] = {}
     for one in totals.judged.anomalies:
         over = one.resolved_at
         if over is None or totals.sync.now - over < SHOWN_SECONDS:
-            labels = _SCOPE, label(one.command).decode(), one.signal
+            labels = cut(_SCOPE, one.command, one.signal)
             found.setdefault(labels, []).append(one)
     return dict(sorted(found.items()))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Sample, cut
 from jobmon.model import Outcome
 from jobmon.store.series import JOB_BUCKETS
 from jobmon.store.state import Attempts, Histogram, JobSeries, Totals
@@ -169,11 +169,11 @@ def _host(
     """A family of celery-exporter's with the label of a host."""
 
     def read(totals: Totals) -> Iterator[Sample]:
-        found: defaultdict[str, list[float]] = defaultdict(list)
+        found: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         for one in _workers(totals, "celery"):
-            found[one.name.partition("@")[2] or one.name].append(value_of(one))
-        for host, values in found.items():
-            yield (host,), fold(values)
+            found[cut(one.name.partition("@")[2] or one.name)].append(value_of(one))
+        for labels, values in found.items():
+            yield labels, fold(values)
 
     return Counterpart(Family(name, "gauge", help_, ("hostname",), read), query, difference)
 
@@ -185,7 +185,7 @@ def _queue(
 
     def read(totals: Totals) -> Iterable[Sample]:
         return _summed(
-            ((queue,), value_of(one))
+            (cut(queue), value_of(one))
             for one in _living(totals, "celery")
             for queue in dict.fromkeys(one.queues)
         )
@@ -211,7 +211,7 @@ def _of_rq_workers(
 
 def _rq_workers(totals: Totals) -> Iterable[Sample]:
     return _summed(
-        ((one.name, "busy" if one.busy else "idle", ",".join(one.queues)), 1.0)
+        (cut(one.name, "busy" if one.busy else "idle", ",".join(one.queues)), 1.0)
         for one in _living(totals, "rq")
     )
 

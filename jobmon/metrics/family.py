@@ -15,6 +15,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.samples import Sample as Line
 
+from jobmon.store.series import label
 from jobmon.store.state import Exemplar as OfJob
 from jobmon.store.state import Histogram
 
@@ -37,6 +38,11 @@ _KINDS: Final = {
     "gauge": GaugeMetricFamily,
     "histogram": HistogramMetricFamily,
 }
+
+
+def cut(*values: str) -> tuple[str, ...]:
+    """Values of labels as the store's own series have them, so that both can be joined."""
+    return tuple(label(value).decode() for value in values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Sample, cut
 from jobmon.metrics.workers import is_up
 from jobmon.store.queues import ENGINES
-from jobmon.store.series import OTHER, label
+from jobmon.store.series import OTHER
 from jobmon.store.state import Totals
 from jobmon.store.workers import WorkerState
 
@@ -42,15 +42,15 @@ def _errors(totals: Totals) -> Iterator[Sample]:
 
 def _of_workers(value_of: Callable[[WorkerState], float]) -> Callable[[Totals], Iterable[Sample]]:
     def read(totals: Totals) -> Iterator[Sample]:
-        found: dict[tuple[str, str], float] = {}
+        found: dict[tuple[str, ...], float] = {}
         named = {(one.engine, one.queue) for one in totals.queues.depths}
         for one in filter(is_up, totals.workers):
             for queue in dict.fromkeys(one.queues):
-                labels = one.engine, label(queue).decode()
+                labels = cut(one.engine, queue)
                 # Under the name that its jobs are under, so that both can be compared.
                 is_folded = labels not in named and (one.engine, OTHER) in named
                 if is_folded or (labels not in found and len(found) >= MOST_QUEUES):
-                    labels = one.engine, OTHER
+                    labels = cut(one.engine, OTHER)
                 found[labels] = found.get(labels, 0.0) + value_of(one)
         yield from found.items()
 

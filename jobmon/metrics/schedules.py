@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jobmon.metrics import learned
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Sample, cut
 from jobmon.settings import PerCommand
 from jobmon.store.schedules import SchedulerState
 from jobmon.store.state import Totals
@@ -20,7 +20,7 @@ def _highest(value_of: Callable[[SchedulerState], float]) -> Callable[[Totals], 
     def read(totals: Totals) -> Iterator[Sample]:
         found: dict[tuple[str, ...], float] = {}
         for one in totals.schedules.schedulers:
-            labels = (one.engine, one.kind, one.name, one.hostname)
+            labels = cut(one.engine, one.kind, one.name, one.hostname)
             found[labels] = max(value_of(one), found.get(labels, 0.0))
         yield from found.items()
 
@@ -31,7 +31,7 @@ def _entries(totals: Totals) -> Iterator[Sample]:
     found: dict[tuple[str, ...], float] = {}
     for one in totals.schedules.schedulers:
         if one.entries is not None:
-            labels = (one.engine, one.kind, one.name, one.hostname)
+            labels = cut(one.engine, one.kind, one.name, one.hostname)
             found[labels] = max(float(one.entries), found.get(labels, 0.0))
     yield from found.items()
 
@@ -40,11 +40,11 @@ def _info(totals: Totals) -> Iterator[Sample]:
     configured = totals.configured
     unset = PerCommand()
     entries = totals.schedules.entries
-    told = {(one.name, one.engine, one.kind, one.schedule): None for one in entries}
-    scheduled = {one.name for one in entries}
-    rest = {(name, "", "", own.schedule or ""): None for name, own in configured.items()}
+    told = {cut(one.name, one.engine, one.kind, one.schedule): None for one in entries}
+    scheduled = {name for name, *_ in told}
+    rest = [cut(name, "", "", own.schedule or "") for name, own in configured.items()]
     for name, *how in (*told, *(labels for labels in rest if labels[0] not in scheduled)):
-        yield (name, *how, configured.get(name, unset).owner or ""), 1.0
+        yield cut(name, *how, configured.get(name, unset).owner or ""), 1.0
 
 
 def _next_due(totals: Totals) -> Iterator[Sample]:
@@ -52,7 +52,7 @@ def _next_due(totals: Totals) -> Iterator[Sample]:
     found: dict[tuple[str, ...], float] = {}
     for one in totals.schedules.entries:
         if one.next_due_at is not None and one.state != "disabled":
-            labels = (one.engine, one.kind, names.get(one.scheduler_id, ""), one.name)
+            labels = cut(one.engine, one.kind, names.get(one.scheduler_id, ""), one.name)
             found[labels] = min(one.next_due_at, found.get(labels, one.next_due_at))
     yield from found.items()
 
@@ -61,7 +61,8 @@ def _next_expected(totals: Totals) -> Iterator[Sample]:
     found: dict[str, float] = {}
     for one in totals.schedules.entries:
         if one.next_due_at is not None and one.state != "disabled":
-            found[one.name] = min(one.next_due_at, found.get(one.name, one.next_due_at))
+            (name,) = cut(one.name)
+            found[name] = min(one.next_due_at, found.get(name, one.next_due_at))
     # What a scheduler tells goes before what was learned.
     for name, moment in (learned.expected(totals) | found).items():
         if name not in totals.configured or not totals.configured[name].mute:
@@ -93,7 +94,8 @@ FAMILIES: Final = (
     Family(
         "jobmon_schedule_entry_next_due_timestamp_seconds",
         "gauge",
-        "When the scheduler has to send the entry next; in the past, it is late or down.",
+        "When the scheduler has to send the entry next; in the past, it is late or down. "
+        "`scheduler` is empty once that was stopped, until another takes the entry over.",
         ("engine", "kind", "scheduler", "command"),
         _next_due,
     ),

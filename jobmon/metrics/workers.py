@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from jobmon.metrics.family import Family, Sample
+from jobmon.metrics.family import Family, Sample, cut
 from jobmon.store.queues import ENGINES
 from jobmon.store.state import Totals
 from jobmon.store.workers import WorkerState
@@ -22,9 +22,9 @@ def _of_each(
     """One series for workers of the same name, who are told apart by their processes alone."""
 
     def read(totals: Totals) -> Iterator[Sample]:
-        found: dict[tuple[str, str], float] = {}
+        found: dict[tuple[str, ...], float] = {}
         for one in filter(is_shown, totals.workers):
-            labels = one.engine, one.name
+            labels = cut(one.engine, one.name)
             value = value_of(one)
             found[labels] = fold(found[labels], value) if labels in found else value
         yield from found.items()
@@ -43,7 +43,7 @@ def is_up(one: WorkerState) -> bool:
 
 def _info(totals: Totals) -> Iterator[Sample]:
     for labels in {
-        (one.engine, one.name, one.hostname, one.version, ",".join(one.queues)): None
+        cut(one.engine, one.name, one.hostname, one.version, ",".join(one.queues)): None
         for one in totals.workers
     }:
         yield labels, 1.0

@@ -52,7 +52,10 @@ class Polling:
         except Unavailable:
             self._store.fail(token, self.engine)
             raise
-        if depths is not None and not self._store.write(token, self.engine, depths):
+        if depths is None:
+            if not self._stop.is_set():  # the engine is not in use: nobody misses its queues
+                self._store.forget([self.engine])
+        elif not self._store.write(token, self.engine, depths):
             raise LeaseLostError
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.keys import SCHEMA_VERSION, Keys
 from jobmon.store.members import decoded, finite
-from jobmon.store.series import OTHER, SEPARATOR
+from jobmon.store.series import OTHER, SEPARATOR, label
 from jobmon.store.state import (
     CommandRun,
     FailedJob,
@@ -326,7 +326,8 @@ class Reader:
 
     def _configured(self, commands: set[str], told: Schedules) -> dict[str, PerCommand]:
         names = commands | self._named | {one.name for one in told.entries}
-        found = ((name, self._settings_of(name)) for name in sorted(names))
+        # A long name comes after what its series is called, and its settings go before.
+        found = ((text(label(name)), self._settings_of(name)) for name in sorted(names))
         return {name: own for name, own in found if own != PerCommand()}
 
     def _open_jobs(self, open_runs: list[bytes]) -> dict[str, int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from jobmon.store.members import decoded as _decoded
-from jobmon.store.members import finite as _number
-from jobmon.store.members import text as _text
+from jobmon.store.members import decoded, finite, text
 from jobmon.store.series import SEPARATOR
 
 if TYPE_CHECKING:
@@ -91,30 +89,47 @@ class _Scheduler:
     """One as told, with what its entries are judged by."""
 
     def __init__(self, id: str, said: Mapping[str, Any], seen_at: float, now: float) -> None:  # noqa: A002
-        every = _number(said.get("beats_every")) or 0.0
+        every = finite(said.get("beats_every")) or 0.0
         self.up = now - seen_at <= max(SILENT_SECONDS, _BEATS_TO_SILENCE * every)
         self.oblivion = max(_OBLIVION_SECONDS, _BEATS_TO_OBLIVION * every)
-        self.as_of = _number(said.get("as_of")) or now
-        self.app = _text(said.get("app"))
+        self.as_of = finite(said.get("as_of")) or now
+        self.app = text(said.get("app"))
+        self.lineage = text(said.get("lineage"))
         queues: object = said.get("queues")
-        pid, entries = _number(said.get("pid")), _number(said.get("entries"))
+        pid, entries = finite(said.get("pid")), finite(said.get("entries"))
         self.state: Final = SchedulerState(
             id=id,
-            engine=_text(said.get("engine")),
-            kind=_text(said.get("kind")),
-            name=_text(said.get("name")),
-            hostname=_text(said.get("hostname")),
+            engine=text(said.get("engine")),
+            kind=text(said.get("kind")),
+            name=text(said.get("name")),
+            hostname=text(said.get("hostname")),
             pid=int(pid or 0),
             up=self.up,
             last_seen_at=seen_at,
-            started_at=_number(said.get("started_at")),
-            last_turn_at=_number(said.get("last_turn_at")),
-            next_due_at=_number(said.get("next_due_at")),
+            started_at=finite(said.get("started_at")),
+            last_turn_at=finite(said.get("last_turn_at")),
+            next_due_at=finite(said.get("next_due_at")),
             entries=None if entries is None else int(entries),
             queues=tuple(map(str, cast("list[object]", queues)))
             if isinstance(queues, list)
             else (),
         )
+
+    def has_told_all(self, entries: int, now: float) -> bool:
+        """Whether it is up, and so many are all that its schedule has, or will ever be told."""
+        count, started_at = self.state.entries, self.state.started_at
+        if not self.up or count is None:
+            return False
+        return entries >= count or now - (started_at or now) > self.oblivion
+
+
+class _Told(NamedTuple):
+    """One entry as told."""
+
+    seen_at: float
+    lineage: str
+    """Of its scheduler, which may be known no longer."""
+    entry: ScheduleEntry
 
 
 def read(server: Any, keys: Keys) -> Schedules:
@@ -122,6 +137,8 @@ def read(server: Any, keys: Keys) -> Schedules:
 
     An entry that several schedulers tell of belongs to those that are up; where none is, to the
     one seen last. A scheduler that is down is left out once others have taken all its entries.
+    What one had that has ended is left out, too, once its successor has told all it has: it was
+    taken out of the schedule, or has another name now.
 
     Raises:
         redis.RedisError: The store cannot be read.
@@ -136,28 +153,31 @@ def read(server: Any, keys: Keys) -> Schedules:
     now = seconds + micros / 1_000_000
     schedulers: dict[str, _Scheduler] = {}
     for raw, beat_ms in beats:
-        said = _decoded(bodies.get(raw))
+        said = decoded(bodies.get(raw))
         if said is not None:
-            name = _text(raw)
+            name = text(raw)
             schedulers[name] = _Scheduler(name, said, beat_ms / 1000, now)
-    told: dict[tuple[str, str, str], list[tuple[float, ScheduleEntry]]] = defaultdict(list)
+    told: dict[str, list[_Told]] = defaultdict(list)
     for raw, seen_ms in seen:
-        said = _decoded(entries.get(raw))
-        scheduler_id, _, _ = _text(raw).partition(SEPARATOR)
+        said = decoded(entries.get(raw))
+        scheduler_id, _, _ = text(raw).partition(SEPARATOR)
         owner = schedulers.get(scheduler_id)
         if said is None or (
             owner is not None and owner.up and now - seen_ms / 1000 > owner.oblivion
         ):
             continue
         entry = _entry(said, scheduler_id, owner, now)
-        told[_text(said.get("app")), entry.engine, entry.name].append((seen_ms, entry))
+        told[scheduler_id].append(_Told(seen_ms / 1000, text(said.get("lineage")), entry))
+    superseded = _succeeded(told, schedulers, now)
+    alike: dict[tuple[str, str, str], list[_Told]] = defaultdict(list)
+    for one in (one for id_, its in told.items() if id_ not in superseded for one in its):
+        alike[one.entry.app, one.entry.engine, one.entry.name].append(one)
     shown: list[ScheduleEntry] = []
-    superseded: set[str] = set()
-    for same in told.values():
-        chosen = [entry for _, entry in same if entry.scheduler_up]
-        chosen = chosen or [max(same, key=lambda one: one[0])[1]]
+    for same in alike.values():
+        chosen = [one.entry for one in same if one.entry.scheduler_up]
+        chosen = chosen or [max(same, key=lambda one: one.seen_at).entry]
         shown += chosen
-        superseded |= {entry.scheduler_id for _, entry in same if entry not in chosen}
+        superseded |= {one.entry.scheduler_id for one in same if one.entry not in chosen}
     superseded -= {entry.scheduler_id for entry in shown}
     return Schedules(
         tuple(
@@ -172,6 +192,32 @@ def read(server: Any, keys: Keys) -> Schedules:
         ),
         tuple(sorted(shown, key=lambda one: (one.name, one.engine, one.scheduler_id))),
     )
+
+
+def _succeeded(
+    told: Mapping[str, Sequence[_Told]], schedulers: Mapping[str, _Scheduler], now: float
+) -> set[str]:
+    """Ids of those that ended and whose schedule another process runs now, as it is now."""
+    successors = [
+        (one, {its.entry.name for its in told.get(id_, ())})
+        for id_, one in schedulers.items()
+        if one.lineage and one.has_told_all(len(told.get(id_, ())), now)
+    ]
+    return {
+        id_
+        for id_, entries in told.items()
+        if not entries[0].entry.scheduler_up
+        and any(_succeeds(one, names, entries) for one, names in successors)
+    }
+
+
+def _succeeds(one: _Scheduler, names: set[str], ended: Sequence[_Told]) -> bool:
+    if one.lineage != ended[0].lineage:
+        return False
+    # In a rolling deploy it starts before the other ends. Two that were up together and have no
+    # entry in common may be of two schedules that nothing else tells apart.
+    is_later = (one.state.started_at or 0.0) > max(its.seen_at for its in ended)
+    return is_later or any(its.entry.name in names for its in ended)
 
 
 def _is_superseded(
@@ -195,11 +241,11 @@ def _entry(
 ) -> ScheduleEntry:
     up = owner is not None and owner.up
     enabled = said.get("enabled") is not False
-    due_at = _number(said.get("next_due_at"))
+    due_at = finite(said.get("next_due_at"))
     # What is known of a schedule is some seconds old: only its own moment can judge it.
     moment = owner.as_of if up and owner is not None else now
     late = max(0.0, moment - due_at) if enabled and due_at is not None else 0.0
-    error = _text(said.get("error"))
+    error = text(said.get("error"))
     if not enabled:
         state = "disabled"
     elif not up:
@@ -208,24 +254,24 @@ def _entry(
         state = "late"
     else:
         state = "failed" if error else "ok"
-    count = _number(said.get("sent_count"))
+    count = finite(said.get("sent_count"))
     return ScheduleEntry(
-        engine=_text(said.get("engine")),
-        kind=_text(said.get("kind")),
-        name=_text(said.get("name")),
-        job_name=_text(said.get("job_name")),
-        schedule=_text(said.get("schedule")),
-        timezone=_text(said.get("timezone")),
-        queue=_text(said.get("queue")),
+        engine=text(said.get("engine")),
+        kind=text(said.get("kind")),
+        name=text(said.get("name")),
+        job_name=text(said.get("job_name")),
+        schedule=text(said.get("schedule")),
+        timezone=text(said.get("timezone")),
+        queue=text(said.get("queue")),
         state=state,
         late_seconds=late if late > LATE_SECONDS else 0.0,
         next_due_at=due_at,
-        last_due_at=_number(said.get("last_due_at")),
-        last_sent_at=_number(said.get("last_sent_at")),
-        last_run_id=_text(said.get("last_run_id")) or None,
+        last_due_at=finite(said.get("last_due_at")),
+        last_sent_at=finite(said.get("last_sent_at")),
+        last_run_id=text(said.get("last_run_id")) or None,
         sent_count=None if count is None else int(count),
         error=error or None,
         scheduler_id=scheduler_id,
         scheduler_up=up,
-        app=_text(said.get("app")),
+        app=text(said.get("app")),
     )

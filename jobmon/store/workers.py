@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from jobmon.store.members import decoded, unix_time
-from jobmon.store.members import text as _text
+from jobmon.store.members import decoded, text, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,14 +92,14 @@ def _worker(
     every = unix_time(said.get("beats_every")) or 0.0
     silent = now - seen_at > max(SILENT_SECONDS, _BEATS_TO_SILENCE * every)
     return WorkerState(
-        id=_text(raw),
-        engine=_text(said.get("engine")),
-        name=_text(said.get("name")),
-        hostname=_text(said.get("hostname")),
+        id=text(raw),
+        engine=text(said.get("engine")),
+        name=text(said.get("name")),
+        hostname=text(said.get("hostname")),
         pid=_count(said.get("pid")),
-        app=_text(said.get("app")),
-        version=_text(said.get("version")),
-        pool=_text(said.get("pool")),
+        app=text(said.get("app")),
+        version=text(said.get("version")),
+        pool=text(said.get("pool")),
         state="down" if down else "silent" if silent else "up",
         started_at=unix_time(said.get("started_at")),
         last_seen_at=seen_at,
@@ -113,7 +112,7 @@ def _worker(
 
 
 def _texts(value: object) -> Iterable[str]:
-    return map(_text, cast("list[object]", value)) if isinstance(value, list) else ()
+    return map(text, cast("list[object]", value)) if isinstance(value, list) else ()
 
 
 def _count(value: object, *, most: int = 1 << 31) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobmon.analysis.checks import Kind
+from jobmon.store.bounds import BoundStore
 from jobmon.store.keys import Keys
 from tests.analysis.evaluated import HOUR, Evaluated, evaluated
 from tests.conftest import RedisServer
@@ -99,9 +100,13 @@ def test_of_an_entry_that_is_disabled_nothing_is_due(fleet: Evaluated) -> None:
 def test_what_a_scheduler_started_and_knows_no_longer_was_taken_out(
     fleet: Evaluated, source: str, up: bool, found: list[str]
 ) -> None:
+    fleet.client.hset(Keys("jobmon:").command_series, "data:process", 1)
     silent(fleet, many=60, source=source)
     fleet.scheduler(OTHER, ago=0.0 if up else 3600.0)
     assert missing(fleet) == found
+    # Rules go by that.
+    [learned] = BoundStore(fleet.client, fleet.settings).commands().values()
+    assert (learned.expected_at is not None) == bool(found)
 
 
 def test_a_start_that_was_not_copied_yet_is_not_missing(fleet: Evaluated) -> None:

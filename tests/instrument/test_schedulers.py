@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from jobmon.instrument import schedulers
+from jobmon.instrument import beats, recorder, schedulers
 from jobmon.instrument.entries import EntryRun
 from jobmon.instrument.schedulers import Entry, Scheduler, unix
+from jobmon.settings import Settings
 
 
 class Clock:
@@ -94,6 +95,35 @@ def test_it_says_who_it_is_and_when_it_turns(clock: Clock, scheduler: Scheduler)
     )
     assert (said["entries"], said["next_due_at"], said["turns"]) == (7, 5.0, 1)
     assert said["next_turn_at"] - said["last_turn_at"] == 60
+
+
+def test_a_restart_has_the_same_lineage_and_another_schedule_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder, "stand_alone", lambda: None)
+    monkeypatch.setattr(beats, "beat_with", lambda _: None)
+    own = recorder.own()
+
+    def lineage(kind: str = "cron", name: str = "rq cron", file: str = "a.py", **given: Any) -> str:
+        monkeypatch.setattr(own, "settings", Settings(**given))
+        one = Scheduler("rq", kind, name, {"class": "Cron", "file": file})
+        one.live()
+        one.about["queues"] = ["q"]
+        one.shows(entries(1), 1)
+        told = [json.loads(beat.body)["lineage"] for beat in one.beats()]
+        assert told == [told[0]] * 2
+        return told[0]
+
+    assert lineage() == lineage()
+    others = {
+        lineage(),
+        lineage(kind="beat"),
+        lineage(name="mine"),
+        lineage(file="b.py"),
+        lineage(app="shop"),
+        lineage(environment="staging"),
+    }
+    assert len(others) == 6
 
 
 def test_the_schedule_is_read_again_when_what_is_known_will_be_old(

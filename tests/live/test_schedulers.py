@@ -163,6 +163,24 @@ def test_a_killed_beat_is_down_and_its_schedule_stays_to_be_seen(
         assert known.entry("rare").state == "down"
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_entry_that_a_deploy_renamed_has_its_new_name_alone(
+    store: RedisServer,
+    known: Known,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    monkeypatch.setattr(schedules, "SILENT_SECONDS", 2.0)
+    with beat(store, tmp_path, {"old": ("work", "nightly", [])}) as process:
+        known.entry("old", lambda one: one.state == "ok")
+        process.stop(how)
+    assert known.entry("old", lambda one: one.state == "down").next_due_at
+    with beat(store, tmp_path, {"new": ("work", "nightly", [])}):
+        known.scheduler(lambda one: one.up)
+        wait_for(lambda: [one.name for one in known.schedules().entries] == ["new"], "the new name")
+
+
 def test_its_series_tell_of_a_beat_that_is_frozen_and_of_one_that_was_killed(
     store: RedisServer, known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,3 +96,61 @@ def test_a_command_tells_whom_to_tell_whether_a_scheduler_sends_it_or_not(
     daily = {**by_hand, "schedule": "@daily"}
     assert sampled(info, command="report:muted", owner="", **daily) == 1
     assert sampled(info, command="unseen:*", owner="nobody", **by_hand) is None
+
+
+def test_a_long_name_is_the_same_wherever_it_stands(recorded: Recorded, sampled: Sampled) -> None:
+    name = 'send "mail"' + "x" * 200
+    shown = name[:128]
+    recorded.settings = load(
+        {
+            "redis.url": recorded.settings.redis.url,
+            "analyze_mode.commands": {name: {"owner": "o" * 200, "start_margin_seconds": 600}},
+        },
+        environ={},
+    )
+    recorded.run(name).end()
+    tell(recorded, "scheduler", "s", name=f"\n{name}", hostname=name + "x" * 89, entries=1)
+    tell(recorded, "schedule", "s\x1fsend", name=name, schedule="0 4 * * *", next_due_at=2000.5)
+    tell(recorded, "schedule", "s\x1fline", name="new\nline", next_due_at=1000.5)
+    own = {"engine": "celery", "kind": "beat"}
+    sent = {**own, "schedule": "0 4 * * *", "owner": "o" * 128}
+    place = {**own, "scheduler": shown, "hostname": shown}
+    assert sampled("jobmon_command_runs_total", command=shown, outcome="completed") == 1
+    assert sampled("jobmon_command_next_expected_timestamp_seconds", command=shown) == 2000.5
+    assert sampled("jobmon_command_next_expected_timestamp_seconds", command="newline") == 1000.5
+    assert sampled("jobmon_command_grace_seconds", command=shown) == 600
+    assert sampled("jobmon_command_info", command=shown, **sent) == 1
+    due = "jobmon_schedule_entry_next_due_timestamp_seconds"
+    assert sampled(due, **own, scheduler=shown, command=shown) == 2000.5
+    assert sampled("jobmon_scheduler_up", **place) == 1
+    assert sampled("jobmon_scheduler_entries", **place) == 1
+
+
+def test_of_a_scheduler_that_was_stopped_the_entries_name_none(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    tell(recorded, "scheduler", "s", name="shop", hostname="web-1", entries=1)
+    tell(recorded, "schedule", "s\x1freport", name="report", next_due_at=2000.5)
+    with connection.connect(recorded.settings) as client:
+        Beats(client, recorded.settings).send([Beat("scheduler", "s", gone=True)])
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) is None
+    due = "jobmon_schedule_entry_next_due_timestamp_seconds"
+    own = {"engine": "celery", "kind": "beat", "scheduler": "", "command": "report"}
+    assert sampled(due, **own) == 2000.5
+
+
+def test_an_entry_that_the_next_scheduler_has_not_is_no_longer_expected(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    about = {"name": "shop", "hostname": "web-1", "entries": 1, "lineage": "shop"}
+    tell(recorded, "scheduler", "old", 500, **about, started_at=time.time() - 9000)
+    tell(recorded, "schedule", "old\x1fold", name="old", next_due_at=1.5, lineage="shop")
+    expected = "jobmon_command_next_expected_timestamp_seconds"
+    assert sampled(expected, command="old") == 1.5
+    about["hostname"] = "web-2"
+    tell(recorded, "scheduler", "new", **about, started_at=time.time() + 1)
+    tell(recorded, "schedule", "new\x1fnew", name="new", next_due_at=2.5, lineage="shop")
+    assert sampled(expected, command="old") is None
+    assert sampled(expected, command="new") == 2.5
+    assert sampled("jobmon_scheduler_up", **SCHEDULER) is None
+    assert sampled("jobmon_scheduler_up", **{**SCHEDULER, "hostname": "web-2"}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
@@ -16,11 +17,13 @@ from rq import Queue
 
 from jobmon.errors import Unavailable
 from jobmon.history.copying import LeaseLostError
+from jobmon.model import Beat
 from jobmon.queues.broker import Broker, brokers
 from jobmon.server import polling
 from jobmon.server.polling import Polling
 from jobmon.settings import load
 from jobmon.store import connection
+from jobmon.store.beats import Beats
 from jobmon.store.keys import LEADER
 from jobmon.store.lease import Lease
 from jobmon.store.queues import QueueDepths
@@ -226,6 +229,26 @@ def test_who_was_overtaken_while_it_read_tells_nothing(
     assert waiting(recorded, "rq") == {"mail": 1}
     polled.polling.once(new)
     assert waiting(recorded, "rq") == {"mail": 2}
+    polled.close()
+
+
+def test_of_an_engine_that_is_no_longer_in_use_it_is_forgotten_when_it_was_read(
+    recorded: Recorded,
+) -> None:
+    polled = Polled(recorded)
+    token = polled.token()
+    worker = {"engine": "rq", "name": "w", "queues": ["mail"], "slots": 1, "busy": 0}
+    beats = Beats(polled.client, polled.settings)
+    beats.send([Beat("worker", "w", body=json.dumps(worker).encode())])
+    polled.polling.once(token)
+    assert polled.client.exists("jobmon:queues:polled:rq")
+    beats.send([Beat("worker", "w", gone=True)])
+    polled.stop.set()
+    polled.polling.once(token)
+    assert polled.client.exists("jobmon:queues:polled:rq"), "a stop says nothing of its use"
+    polled.stop.clear()
+    polled.polling.once(token)
+    assert not polled.client.exists("jobmon:queues:polled:rq")
     polled.close()
 
 

@@ -36,6 +36,14 @@ def entry(owner: str, name: str, **said: Any) -> Beat:
     return Beat("schedule", f"{owner}\x1f{name}", body=json.dumps(body).encode())
 
 
+def deployed(name: str, **said: Any) -> Beat:
+    return scheduler(name, **{"lineage": "shop", **said})
+
+
+def names(found: Schedules) -> list[tuple[str, str]]:
+    return [(one.name, one.scheduler_id) for one in found.entries]
+
+
 @pytest.fixture
 def shown(client: Any) -> Callable[..., Schedules]:
     """Send beats; what is shown then."""
@@ -134,6 +142,67 @@ def test_another_scheduler_takes_entries_over_and_hides_the_dead_one(
     found = shown(entry("new", "left"))
     assert [one.id for one in found.schedulers] == ["new"]
     assert {one.scheduler_id for one in found.entries} == {"new"}
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_its_successor_tells_that_an_entry_was_taken_out(
+    client: Any, shown: Callable[..., Schedules], stopped: bool
+) -> None:
+    end = Beat("scheduler", "old", gone=True) if stopped else deployed("old", age_seconds=500)
+    shown(deployed("old"), entry("old", "report", lineage="shop"), end)
+    if not stopped:
+        client.zadd(KEYS.scheduler_beats, {"old": (time.time() - 500) * 1000})
+    new = deployed("new", entries=2, started_at=time.time() + 1)
+    found = shown(new, entry("new", "clean", lineage="shop"))
+    assert names(found) == [("clean", "new"), ("report", "old")], "it has told one of two"
+    found = shown(entry("new", "mail", lineage="shop"))
+    assert names(found) == [("clean", "new"), ("mail", "new")]
+    assert [one.id for one in found.schedulers] == ["new"]
+
+
+def test_in_a_rolling_deploy_an_entry_in_common_tells_the_successor(
+    shown: Callable[..., Schedules],
+) -> None:
+    new = deployed("new", started_at=time.time() - 60)
+    shown(deployed("old"), entry("old", "gone", lineage="shop"), entry("old", "report"), new)
+    found = shown(
+        Beat("scheduler", "old", gone=True),
+        entry("new", "report"),
+        entry("old", "gone", lineage=""),
+    )
+    assert names(found) == [("gone", "old"), ("report", "new")], "of whom, nobody knows"
+    found = shown(entry("old", "gone", lineage="shop"), entry("old", "report", lineage="shop"))
+    assert names(found) == [("report", "new")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"lineage": "another"},
+        {"lineage": ""},
+        {"lineage": "shop", "started": -60},  # up beside the one that ended
+        {"lineage": "shop", "entries": None},  # has not read its schedule yet
+        {"lineage": "shop", "age_seconds": 500},
+    ],
+)
+def test_a_schedule_of_its_own_takes_nothing_out(
+    shown: Callable[..., Schedules], other: dict[str, Any]
+) -> None:
+    shown(deployed("old"), entry("old", "report", lineage="shop"))
+    shown(Beat("scheduler", "old", gone=True))
+    said = {name: value for name, value in other.items() if name != "started"}
+    started_at = time.time() + other.get("started", 1)
+    found = shown(deployed("new", started_at=started_at, **said), entry("new", "clean", **said))
+    assert ("report", "old") in names(found)
+
+
+def test_what_cannot_be_told_is_not_waited_for_for_ever(shown: Callable[..., Schedules]) -> None:
+    shown(entry("old", "gone", lineage="shop"), entry("old", "report", lineage="shop"))
+    new = deployed("new", entries=3, started_at=time.time() - 800)
+    found = shown(new, entry("new", "report", lineage="shop"))
+    assert names(found) == [("gone", "old"), ("report", "new")]
+    found = shown(deployed("new", entries=3, started_at=time.time() - 1000))
+    assert names(found) == [("report", "new")]
 
 
 def test_of_two_live_schedulers_both_are_shown(shown: Callable[..., Schedules]) -> None:
