@@ -1,10 +1,11 @@
-"""A way to a server that can be cut, for tests of what happens then."""
+"""A way to a server that can be cut or slowed down, for tests of what happens then."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,6 +32,8 @@ class Proxy:
         login, _, _ = parts.netloc.rpartition("@")
         port = self._listener.getsockname()[1]
         self.url = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+        self.delay_seconds = 0.0
+        """Before what the server says is passed on."""
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -50,7 +53,9 @@ class Proxy:
     def _join(self, client: socket.socket, server: socket.socket) -> None:
         with self._lock:
             self._open |= {client, server}
-        back = threading.Thread(target=self._carry, args=(server, client), daemon=True)
+        back = threading.Thread(
+            target=self._carry, args=(server, client), kwargs={"is_answer": True}, daemon=True
+        )
         back.start()
         self._carry(client, server)
         back.join()
@@ -59,9 +64,13 @@ class Proxy:
         client.close()
         server.close()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(
+        self, source: socket.socket, sink: socket.socket, *, is_answer: bool = False
+    ) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if is_answer:
+                    time.sleep(self.delay_seconds)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

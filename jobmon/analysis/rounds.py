@@ -95,10 +95,14 @@ class Rounds:
                 lambda: self._analyzer.analyze(token, commands=commands, deadline=deadline)
             )
         self._analyses.begin()
-        report = self._shown(lambda: self._analyzer.analyze(token, deadline=deadline))
-        # It is known by now what is due when.
-        self._knows_all = True
-        return report
+
+        def analysis() -> Report:
+            report = self._analyzer.analyze(token, deadline=deadline)
+            # What is due when is known by now, whether or not it can be shown.
+            self._knows_all = True
+            return report
+
+        return self._shown(analysis)
 
     def _shown(self, analysis: Callable[[], Report]) -> Report:
         """Make one, and show what is open after it."""

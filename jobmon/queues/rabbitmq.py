@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobmon.queues import connection
 from jobmon.queues.broker import SECONDS
 from jobmon.store.queues import QueueDepth
+from jobmon.store.series import MOST_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,8 @@ DELAYED: Final = "celery_delayed"
 DELAYS: Final = tuple(f"{DELAYED}_{level}" for level in range(27, -1, -1))
 """Where they wait, by turns; a worker declares either all or none."""
 _MISSING_SECONDS: Final = 300.0
+_LONGEST_SECONDS: Final = 4.0
+"""After which no further queue is asked for: what is known is told before it is given up."""
 
 
 class RabbitMQ:
@@ -40,15 +43,18 @@ class RabbitMQ:
 
     def read(self, names: Sequence[str]) -> list[QueueDepth]:
         """See :class:`jobmon.queues.broker.Broker`."""
+        until = time.monotonic() + _LONGEST_SECONDS
         if self._connection is None:
             self._connection = connection.broker(self._settings, SECONDS)
             self._channel = self._connection.channel()
         found: list[QueueDepth] = []
-        for name in names:
+        for name in names[:MOST_QUEUES]:
+            if found and time.monotonic() > until:
+                return found
             ready = self._ready(name)
             if ready is not None:
                 found.append(QueueDepth(self.engine, name, {"waiting": ready}))
-        delayed = self._delayed()
+        delayed = self._delayed(until)
         if delayed is not None:
             found.append(QueueDepth(self.engine, DELAYED, {"scheduled": delayed}))
         return found
@@ -59,10 +65,10 @@ class RabbitMQ:
         if opened is not None:
             opened.release()
 
-    def _delayed(self) -> int | None:
+    def _delayed(self, until: float) -> int | None:
         total = 0
         for name in DELAYS:
-            ready = self._ready(name)
+            ready = self._ready(name) if time.monotonic() <= until else None
             if ready is None:
                 return None
             total += ready

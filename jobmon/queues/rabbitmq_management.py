@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_BYTES: Final = 8 << 20
 _LONGEST_SECONDS: Final = 4.0
 """Of a request, however slowly it is answered."""
+_STATES: Final = (("waiting", "messages_ready"), ("reserved", "messages_unacknowledged"))
 _COLUMNS: Final = "name,messages_ready,messages_unacknowledged,head_message_timestamp"
 
 
@@ -51,22 +52,20 @@ class Management:
     def read(self, names: Sequence[str]) -> list[QueueDepth]:
         """See :class:`jobmon.queues.broker.Broker`."""
         known = self._queues()
-        found = [
-            QueueDepth(
-                self.engine,
-                name,
-                {
-                    "waiting": _count(own, "messages_ready"),
-                    "reserved": _count(own, "messages_unacknowledged"),
-                },
-                _count(own, "head_message_timestamp") or None,
-            )
-            for name in names
-            if (own := known.get(name)) is not None
-        ]
+        if known and all(_count(own, "messages_ready") is None for own in known.values()):
+            raise Unavailable("the management API tells of no queue how many messages are ready")
+        found: list[QueueDepth] = []
+        for name in names:
+            own = known.get(name, {})
+            told = ((state, _count(own, field)) for state, field in _STATES)
+            jobs = {state: count for state, count in told if count is not None}
+            if jobs:
+                oldest_at = _count(own, "head_message_timestamp") or None
+                found.append(QueueDepth(self.engine, name, jobs, oldest_at))
         delays = [_count(known[name], "messages_ready") for name in DELAYS if name in known]
-        if delays:
-            found.append(QueueDepth(self.engine, DELAYED, {"scheduled": sum(delays)}))
+        delayed = [count for count in delays if count is not None]
+        if delayed and len(delayed) == len(delays):
+            found.append(QueueDepth(self.engine, DELAYED, {"scheduled": sum(delayed)}))
         return found
 
     def close(self) -> None:
@@ -105,6 +104,7 @@ class Management:
             return bytes(body)
 
 
-def _count(queue: dict[str, Any], name: str) -> int:
+def _count(queue: dict[str, Any], name: str) -> int | None:
+    """None: it does not tell: its statistics are off, or it is down or new."""
     value = queue.get(name)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and value >= 0 else None

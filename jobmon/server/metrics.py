@@ -6,10 +6,11 @@ import gzip
 import re
 import time
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import redis
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +23,14 @@ from jobmon.settings import Settings
 from jobmon.store.reader import Reader
 
 _GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
+
+_OPENMETRICS: Final = "application/openmetrics-text"
+_NONE_OF_IT: Final = re.compile(r"q\s*=\s*0(\.0*)?")
+_CONTENT_TYPES: Final = {
+    True: f"{_OPENMETRICS}; version=1.0.0; charset=utf-8",
+    False: "text/plain; version=0.0.4; charset=utf-8",
+}
+"""Of OpenMetrics, and of Prometheus' text format."""
 
 _OFF: Final = "metrics.compat is false: this page is not served."
 
@@ -64,18 +73,30 @@ class Exposition:
         self._activity.redis_up = check.status == "healthy"
         self._activity.entries_skipped = self._reader.skipped
         # Printed here and not in a thread: all of them may be waiting for a store that hangs.
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return _answer(encode(self._own), content_type, request)
+        is_open = takes_openmetrics(request.headers.get("accept", ""))
+        form: Any = openmetrics if is_open else exposition
+        return _answer(form.generate_latest(self._own), _CONTENT_TYPES[is_open], request)
+
+
+def takes_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics is among what is asked for, in whichever version.
+
+    ``prometheus_client`` compares versions, and raises for what is none.
+    """
+    for one in accept.lower().split(","):
+        kind, *parameters = map(str.strip, one.split(";"))
+        if kind == _OPENMETRICS and not any(map(_NONE_OF_IT.fullmatch, parameters)):
+            return True
+    return False
 
 
 def _read(families: StoreCollector, request: Request) -> Response:
-    _, content_type = choose_encoder(request.headers.get("accept", ""))
-    is_open = content_type.startswith("application/openmetrics-text")
+    is_open = takes_openmetrics(request.headers.get("accept", ""))
     try:
         page = families.page(openmetrics=is_open)
     except redis.RedisError:
         return unavailable(Style.SUCCESS)
-    return _answer(page, content_type, request)
+    return _answer(page, _CONTENT_TYPES[is_open], request)
 
 
 def _answer(page: bytes, content_type: str, request: Request) -> Response:

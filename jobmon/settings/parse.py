@@ -234,24 +234,31 @@ def route_prefix() -> Rule[str]:
     )
 
 
+def split_url(value: str) -> SplitResult:
+    """The parts of an address, or ``ValueError``: the standard library's repeats a password."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its host is bad, or its port is not a number from 0 to 65535") from None
+    return parts
+
+
 def _require_host(parts: SplitResult) -> None:
     if not parts.hostname:
         raise ValueError("it names no host")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("its port is not a number from 0 to 65535") from None
 
 
 def redis_url() -> Rule[str]:
     """Address of the state store. The message never repeats it: it may hold a password."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(value)
-        if parts.scheme in ("redis+sentinel", "redis+cluster"):
-            raise ValueError(f"{parts.scheme}:// is not supported by this version")
+        scheme = value.partition(":")[0].lower()
+        if scheme in ("redis+sentinel", "redis+cluster"):  # their hosts may be many
+            raise ValueError(f"{scheme}:// is not supported by this version")
+        parts = split_url(value)
         if parts.scheme == "unix":
             if not parts.path:
                 raise ValueError("it names no socket")
@@ -273,10 +280,8 @@ def broker_url() -> Rule[str]:
     """Address of Celery's broker; of several, one after another is tried, with ``;`` between."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
         for one in value.split(";"):
-            parts = urlsplit(one)
+            parts = split_url(one)
             if parts.scheme not in _BROKERS:
                 raise ValueError
             _require_host(parts)
@@ -293,9 +298,7 @@ def management_url() -> Rule[str]:
     """Address of RabbitMQ's management API. The message never repeats it: it holds a password."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(value)
+        parts = split_url(value)
         if parts.scheme not in ("http", "https"):
             raise ValueError
         _require_host(parts)
@@ -321,18 +324,12 @@ def database_url() -> Rule[str]:
     """Address of the history, as SQLAlchemy writes it. The message never repeats it."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(value)
+        parts = split_url(value)
         kind, plus, driver = parts.scheme.partition("+")
         if kind not in _DATABASES:
             raise ValueError
         if plus and driver != _DATABASES[kind]:
             raise ValueError(f"of {kind}'s drivers jobmon uses {_DATABASES[kind]} alone")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("its port is not a number from 0 to 65535") from None
         database = parts.path.removeprefix("/")
         if kind == "sqlite":
             if parts.netloc:
@@ -354,9 +351,7 @@ def public_url() -> Rule[str]:
     """The address that people use, as base of absolute links; no slash at its end."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(value)
+        parts = split_url(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError
         if parts.username is not None or parts.query or parts.fragment:
@@ -370,12 +365,9 @@ def service_url() -> Rule[str]:
     """The address of another program's HTTP API, perhaps with a user; no slash at its end."""
 
     def check(value: str) -> str:
-        from urllib.parse import urlsplit
-
         if not re.fullmatch("https?://[!-~]+", value):
             raise ValueError
-        parts = urlsplit(value)
-        _ = parts.port
+        parts = split_url(value)
         if not parts.hostname or parts.query or parts.fragment:
             raise ValueError
         return value.rstrip("/")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
-from jobmon.settings.parse import Rule, many, plain
+from jobmon.settings.parse import Rule, many, plain, split_url
 
 SEVERITIES: Final = ("low", "medium", "high", "critical")
 """The mildest first."""
@@ -76,17 +76,14 @@ def _webhook(raw: object) -> Webhook:
 
 
 def _url(raw: object) -> str:
-    from urllib.parse import urlsplit
-
     if not isinstance(raw, str) or not re.fullmatch("https?://[!-~]+", raw):
         raise ValueError("its url does not start with http:// or https://, or is no plain ASCII")
     if len(raw) > _LONGEST_URL:
         raise ValueError(f"its url has more than {_LONGEST_URL} characters")
     try:
-        parts = urlsplit(raw)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("its url is none: a bad host, or a port beyond 65535") from None
+        parts = split_url(raw)
+    except ValueError as error:
+        raise ValueError(f"its url: {error}") from None
     if not parts.hostname:
         raise ValueError("its url names no host")
     if parts.username is not None or parts.fragment:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.store import script
 from jobmon.store.keys import Keys
+from jobmon.store.run_record import unix_time
 from jobmon.store.totals import number, text
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ SHOWN_SECONDS: Final = 3600.0
 """After its end, for which an incident is still shown."""
 OPENED: Final = "opened:"
 _COUNTED: Final = "counted"
+_TEXTS: Final = ("command", "app", "environment", "signal", "severity", "summary")
 _SCRIPT: Final = script.read("openings.lua")
 
 
@@ -129,10 +131,27 @@ def _anomaly(body: bytes) -> ShownAnomaly | None:
         if not isinstance(said, dict):
             return None
         told = cast("dict[str, Any]", said)
-        resolved_at = told.get("resolved_at")
-        given = {one.name: told[one.name] for one in fields(ShownAnomaly)}
-        given |= {name: float(given[name]) for name in ("ratio", "opened_at")}
-        given["resolved_at"] = None if resolved_at is None else float(resolved_at)
+        owner, resolved_at = told["owner"], told.get("resolved_at")
+        return ShownAnomaly(
+            **{name: _plain(told[name]) for name in _TEXTS},
+            ratio=float(told["ratio"]),
+            owner=None if owner is None else _plain(owner),
+            opened_at=_moment(told["opened_at"]),
+            resolved_at=None if resolved_at is None else _moment(resolved_at),
+        )
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    return ShownAnomaly(**given)
+
+
+def _plain(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    value.encode()  # half of a surrogate pair can be told to nobody
+    return value
+
+
+def _moment(value: object) -> float:
+    found = unix_time(value)
+    if found is None:
+        raise ValueError
+    return found

@@ -43,23 +43,30 @@ class DeliveryCounts:
         self._redis: Any = client
         self._key = Keys(settings.redis.prefix).delivery_totals
         self._names: set[str] = set()
-        self._waiting: dict[str, int] | None = None
 
     def begin(self, sinks: Iterable[str]) -> None:
         """Show those sinks from 0 on, so that `increase()` sees the first delivery.
 
+        Where there are too many, those make room that are none of these and that nothing waits for.
+
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        if new := set(sinks) - self._names:
-            known = {text(field).partition(":")[2] for field in self._redis.hkeys(self._key)}
-            admitted = known | set(sorted(new - known)[: max(0, MOST_SINKS - len(known))])
-            pipeline = self._redis.pipeline(transaction=False)
-            for name in admitted & new:
-                for result in RESULTS:
-                    pipeline.hsetnx(self._key, f"{result}:{name}", 0)
-            pipeline.execute()
-            self._names |= admitted & new
+        wanted, held = set(sinks), self._held()
+        pairs = [field.partition(":") for field in held]
+        known = {name for family, _, name in pairs if family in RESULTS and name != OTHER}
+        pipeline = self._redis.pipeline(transaction=False)
+        if len(known | wanted) > MOST_SINKS:
+            gone = {name for name in known - wanted if not held.get(f"{_WAITING}:{name}")}
+            known -= gone
+            for name in gone:
+                pipeline.hdel(self._key, *(f"{result}:{name}" for result in RESULTS))
+        new = sorted(wanted - known)[: max(0, MOST_SINKS - len(known))]
+        for name in new:
+            for result in RESULTS:
+                pipeline.hsetnx(self._key, f"{result}:{name}", 0)
+        pipeline.execute()
+        self._names = known & wanted | set(new)
 
     def count(self, sink: str, result: Result, many: int = 1) -> None:
         """Count deliveries.
@@ -76,24 +83,21 @@ class DeliveryCounts:
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        now = dict.fromkeys(self._names, 0)
+        now = {f"{_WAITING}:{name}": 0 for name in self._names}
         for sink, many in waiting.items():
-            name = sink if sink in self._names else OTHER
-            now[name] = now.get(name, 0) + many
-        if now == self._waiting:
-            return
-        stale = [
-            field
-            for field in map(text, self._redis.hkeys(self._key))
-            if field.startswith(f"{_WAITING}:") and field.partition(":")[2] not in now
-        ]
+            field = f"{_WAITING}:{sink if sink in self._names else OTHER}"
+            now[field] = now.get(field, 0) + many
+        # Another server may have written since this one did.
+        held = {k: v for k, v in self._held().items() if k.startswith(f"{_WAITING}:")}
         pipeline = self._redis.pipeline()
-        for field in stale:
-            pipeline.hdel(self._key, field)
-        for name, many in now.items():
-            pipeline.hset(self._key, f"{_WAITING}:{name}", many)
+        if stale := held.keys() - now.keys():
+            pipeline.hdel(self._key, *stale)
+        if changed := dict(now.items() - held.items()):
+            pipeline.hset(self._key, mapping=changed)
         pipeline.execute()
-        self._waiting = now
+
+    def _held(self) -> dict[str, int]:
+        return {text(k): number(v) for k, v in self._redis.hgetall(self._key).items()}
 
     def alerts(self, peer: int, sent: Mapping[str, int]) -> None:
         """Count alerts that were sent to a peer, by result; 0 shows it.

@@ -25,6 +25,10 @@ WRITER_RULES: Final = (
     "+@hash +@sortedset +@set +@list +@string"
 )
 """What the ACL must allow a user that records, besides the keys."""
+SERVER_RULES: Final = (
+    f"{WRITER_RULES} +multi +exec +expire +pexpire +unlink +@stream +publish &jobmon:*"
+)
+"""The same of a server."""
 
 
 class Key(NamedTuple):
@@ -721,8 +725,9 @@ def reference() -> str:
         "",
         "A Redis user that records needs at least",
         f"`~jobmon:* {WRITER_RULES}`.",
-        "A server that removes what is synced (`sync.cleanup_enabled`) needs `+unlink` besides;",
-        "one that tells of anomalies, `+@stream +publish &jobmon:*`.",
+        "One of `jobmon serve`, or of a command that does what it does (`jobmon sync`, `analyze`,",
+        "`retry`), needs",
+        f"`~jobmon:* {SERVER_RULES}`.",
         "",
     ]
     sections = (

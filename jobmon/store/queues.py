@@ -56,12 +56,14 @@ class QueueDepths:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
         self._configured = settings.queues
+        self._has_own_rq = settings.rq.redis_url is not None
         self._holds_ms = int(POLLS_TO_OBLIVION * settings.queues_poll_seconds * 1000)
 
     def known(self, engine: str) -> list[str]:
         """Names of its queues: of those that jobs were in, that workers serve, of the settings.
 
-        A name of the settings that is another engine's alone is left out.
+        A name of the settings that is another engine's alone is left out; so is any for RQ where
+        nothing tells that RQ is in use.
 
         Raises:
             redis.RedisError: The store cannot be asked.
@@ -74,8 +76,9 @@ class QueueDepths:
             if worker.state != "down":
                 found.setdefault(worker.engine, {}).update(dict.fromkeys(sorted(worker.queues)))
         own = found[engine]
-        elsewhere = {name for of, names in found.items() if of != engine for name in names}
-        own |= dict.fromkeys(name for name in self._configured if name not in elsewhere)
+        if own or engine != "rq" or self._has_own_rq:
+            elsewhere = {name for of, names in found.items() if of != engine for name in names}
+            own |= dict.fromkeys(name for name in self._configured if name not in elsewhere)
         return [name for name in own if name not in ("", OTHER)]
 
     def write(self, token: int, engine: str, depths: Iterable[QueueDepth]) -> bool:

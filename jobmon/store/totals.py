@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 _PLACES: Final = tuple(map(str, range(100)))
-_EXEMPLAR: Final = re.compile(rb"(\d+) (\d+) ([0-9a-f]{32}) ([0-9a-f]{16})")
+_EXEMPLAR: Final = re.compile(rb"(\d{1,16}) (\d{1,16}) ([0-9a-f]{32}) ([0-9a-f]{16})")
+_LARGEST: Final = 2**63 - 1
+"""That Redis counts to."""
 
 
 def number(value: object) -> int:
     """An integer from Redis, 0 if it is none."""
     try:
-        return int(value)  # type: ignore[call-overload]
+        found = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return 0
+    return found if abs(found) <= _LARGEST else 0
 
 
 def text(value: object) -> str:
@@ -55,8 +58,9 @@ class Fields:
     ) -> Histogram:
         """A histogram over the given bounds and one bucket beyond, with exemplars by bucket."""
         family = self.family(name)
-        counts = tuple([family.get(place, 0) for place in _PLACES[: len(bounds) + 1]])
-        marked = {number(place): exemplar for place, exemplar in exemplars.items()}
+        places = _PLACES[: len(bounds) + 1]
+        counts = tuple([family.get(place, 0) for place in places])
+        marked = {int(place): exemplars[place] for place in places if place in exemplars}
         return Histogram(counts, family.get("sum_us", 0) / 1_000_000, marked)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -78,6 +79,38 @@ def pages(recorded: Recorded) -> dict[str, bytes]:
             "openmetrics": families.page(openmetrics=True),
             "self": generate_latest(process_registry(activity)),
         }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"9" * 400, b"-" + b"9" * 400, b"9" * 5000, b"1e400", b"\xff", b"", b"{}", b"[]", b"[1e999]"],
+    ids=lambda odd: repr(odd)[:12],
+)
+@pytest.mark.parametrize("openmetrics", [True, False])
+def test_no_value_of_the_store_is_too_odd_for_a_page(
+    pages: dict[str, bytes], recorded: Recorded, odd: bytes, openmetrics: bool
+) -> None:
+    assert pages
+    with connection.connect(recorded.settings) as client:
+        raw: Any = client
+        for name in raw.scan_iter():
+            if raw.type(name) == b"hash":
+                fields = raw.hkeys(name)
+                raw.hset(name, mapping={**dict.fromkeys(fields, odd), "1:duration:x": odd})
+            elif raw.type(name) == b"string":
+                raw.set(name, odd)
+        for own in ("totals:jobs", "totals:commands"):
+            for field in ("1:duration:sum_us", "1:run_duration:sum_us", "1:last_start", "1:1:1"):
+                raw.hset(f"jobmon:{own}", field, odd)
+        for own in ("sync", "analysis", "deliveries"):
+            raw.hset(f"jobmon:totals:{own}", mapping={"began_ms": odd, "waiting:x": odd})
+        raw.hset("jobmon:totals:recorder", "lag_ms", odd)
+        for name in ("anomalies:shown", "bounds:commands", "bounds:queues", "workers", "schedules"):
+            raw.hset(f"jobmon:{name}", "celery\x1fq", odd)
+        for engine in ("celery", "rq"):
+            raw.set(f"jobmon:queues:polled:{engine}", odd)
+        families = shared(Reader(client, recorded.settings), "shop")
+        assert b"jobmon_command_runs_total" in families.page(openmetrics=openmetrics)
 
 
 @dataclass

@@ -63,12 +63,49 @@ def test_a_sink_that_is_no_more_waits_no_more(box: Outbox, sampled: Sampled) -> 
     assert sampled("jobmon_deliveries_total", sink="gone", result="delivered") == 0
 
 
+def test_a_sink_that_is_no_more_makes_room_unless_something_waits_for_it(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    with connection.connect(recorded.settings) as client:
+        counts = DeliveryCounts(client, recorded.settings)
+        counts.begin(["awaited"])
+        counts.wait({"awaited": 1})
+        for at in range(MOST_SINKS + 1):
+            DeliveryCounts(client, recorded.settings).begin([f"webhook:{at:03}"])
+
+    def value(sink: str) -> float | None:
+        return sampled("jobmon_deliveries_total", sink=sink, result="delivered")
+
+    assert [value(f"webhook:{at:03}") for at in (0, MOST_SINKS)] == [None, 0]
+    assert value("awaited") == 0
+
+
+def test_what_waits_is_right_whoever_wrote_it_last_and_after_a_flush(
+    recorded: Recorded, sampled: Sampled
+) -> None:
+    with connection.connect(recorded.settings) as client:
+        one, other = (DeliveryCounts(client, recorded.settings) for _ in range(2))
+
+        def publish(counts: DeliveryCounts, waiting: int) -> None:
+            counts.begin(["kept"])
+            counts.wait({"kept": waiting} if waiting else {})
+
+        for counts, many in ((one, 0), (other, 1), (one, 0)):
+            publish(counts, many)
+            assert sampled("jobmon_deliveries_waiting", sink="kept") == many
+        client.flushall()
+        publish(one, 0)
+        assert sampled("jobmon_deliveries_waiting", sink="kept") == 0
+        assert sampled("jobmon_deliveries_total", sink="kept", result="failed") == 0
+
+
 def test_a_hundred_sinks_have_their_own_names(recorded: Recorded, sampled: Sampled) -> None:
     with connection.connect(recorded.settings) as client:
-        for at in range(MOST_SINKS + 1):
-            counts = DeliveryCounts(client, recorded.settings)
-            counts.begin([f"webhook:{at:03}"])
-            counts.count(f"webhook:{at:03}", "delivered")
+        counts = DeliveryCounts(client, recorded.settings)
+        names = [f"webhook:{at:03}" for at in range(MOST_SINKS + 1)]
+        counts.begin(names)
+        for name in names:
+            counts.count(name, "delivered")
         counts.wait({"webhook:100": 2, "stranger": 3})
         client.hset("jobmon:totals:deliveries", "odd", b"\xff")
     value = sampled("jobmon_deliveries_total", sink="webhook:099", result="delivered")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jobmon.publish.alertmanager import HOLDS_SECONDS, OVER_SECONDS, current
 from jobmon.publish.alertmanager import Alertmanager as Sender
 from jobmon.settings import Settings, load
 from jobmon.store import connection
-from jobmon.store.anomalies import ShownAnomalies, ShownAnomaly
+from jobmon.store.anomalies import ShownAnomalies, ShownAnomaly, anomalies
 from jobmon.store.judged import understood
 from jobmon.store.keys import Keys
 from tests.analysis.evaluated import evaluated
@@ -189,6 +190,24 @@ def hooks() -> Iterator[Receiver]:
 
 def now_open(**more: Any) -> ShownAnomaly:
     return replace(SLOW, opened_at=time.time() - 60, **more)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({name: 5} for name in ("command", "app", "environment", "signal", "severity", "summary")),
+        *({"owner": 5}, {"command": None}, {"command": "\ud800"}, {"ratio": "x"}, {"ratio": None}),
+        *({"opened_at": at} for at in (1e300, 1e12, -1.0, float("nan"), "soon", None, 10**400)),
+        *({"resolved_at": at} for at in (1e300, float("inf"), "late")),
+    ],
+)
+def test_an_incident_that_is_odd_hides_no_other(odd: dict[str, Any]) -> None:
+    raw = {b"odd": json.dumps({**asdict(SLOW), **odd}).encode()}
+    raw[b"one"] = json.dumps(asdict(SLOW)).encode()
+    shown = anomalies(raw)
+    assert shown == {"one": SLOW}
+    [alert] = current(shown.values(), NOW, settings(public_url="https://jobs.example"))
+    assert alert.to_dict(NOW)["labels"]["command"] == "data:process"
 
 
 @pytest.mark.live

@@ -139,6 +139,35 @@ def test_a_connection_that_was_cut_is_made_anew(amqp: Broker) -> None:
     proxy.close()
 
 
+def test_a_slow_broker_tells_what_it_can_in_time(
+    amqp: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_amqp, "_LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(by_amqp, "DELAYS", (published(amqp, "slow-delayed"),))
+    names = [published(amqp, f"slow-{number}") for number in range(5)]
+    proxy = Proxy(amqp.url, 5672)
+    with reading(proxy.url) as broker:
+        assert len(broker.read(names)) == 6
+        proxy.delay_seconds = 0.4
+        found = broker.read(names)
+        assert found == [waiting(name, 1) for name in names[: len(found)]]
+        assert 1 <= len(found) <= 3
+        # However long it took to connect.
+        broker.close()
+        assert broker.read(names) == [waiting(names[0], 1)]
+    proxy.close()
+
+
+def test_no_more_queues_are_asked_for_than_are_kept(
+    amqp: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_amqp, "MOST_QUEUES", 2)
+    monkeypatch.setattr(by_amqp, "DELAYS", (amqp.queue("never"),))
+    names = [published(amqp, f"many-{number}") for number in range(3)]
+    with reading(amqp.url) as broker:
+        assert broker.read(names) == [waiting(name, 1) for name in names[:2]]
+
+
 class Documented(http.server.BaseHTTPRequestHandler):
     """Answers as RabbitMQ documents its management API."""
 
@@ -186,7 +215,14 @@ def test_the_management_api_tells_what_workers_hold(
                 "messages_unacknowledged": 2,
                 "head_message_timestamp": 1_790_000_000,
             },
-            {"name": "idle", "head_message_timestamp": None},
+            {
+                "name": "idle",
+                "messages_ready": 0,
+                "messages_unacknowledged": 0,
+                "head_message_timestamp": None,
+            },
+            {"name": "held", "messages_ready": "?", "messages_unacknowledged": 1},
+            {"name": "new"},
             {"name": "celery@web-1.celery.pidbox", "messages_ready": 1},
             {"name": "celery_delayed_27", "messages_ready": 1},
             {"name": "celery_delayed_0", "messages_ready": 2},
@@ -195,14 +231,33 @@ def test_the_management_api_tells_what_workers_hold(
         ]
     ).encode()
     broker = Management("amqp://mq/shop%2Fone", f"{url}/rabbit")
-    assert broker.read(["celery", "idle", "unknown"]) == [
+    assert broker.read(["celery", "idle", "held", "new", "unknown"]) == [
         QueueDepth("celery", "celery", {"waiting": 7, "reserved": 2}, 1_790_000_000),
         QueueDepth("celery", "idle", {"waiting": 0, "reserved": 0}),
+        QueueDepth("celery", "held", {"reserved": 1}),
         QueueDepth("celery", "celery_delayed", {"scheduled": 3}),
     ]
     assert handler.seen["path"].startswith("/rabbit/api/queues/shop%2Fone?columns=name,")
     login = handler.seen["login"].removeprefix("Basic ")
     assert base64.b64decode(login) == b"jobmon:p@ss"
+
+
+def test_delays_of_which_one_is_not_told_are_not_told(
+    documented: tuple[str, type[Documented]],
+) -> None:
+    url, handler = documented
+    told = [{"name": "celery_delayed_27", "messages_ready": 1}, {"name": "celery_delayed_0"}]
+    handler.answer = json.dumps(told).encode()
+    assert Management("amqp://mq", url).read([]) == []
+
+
+def test_an_api_without_statistics_tells_of_no_depth(
+    documented: tuple[str, type[Documented]],
+) -> None:
+    url, handler = documented
+    handler.answer = b'[{"name": "celery"}, {"name": "mail", "messages_unacknowledged": 0}]'
+    with pytest.raises(Unavailable, match="tells of no queue how many messages are ready"):
+        Management("amqp://mq", url).read(["celery"])
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobmon.model import Outcome
+from jobmon.server.metrics import takes_openmetrics
 from tests.conftest import RedisServer
 from tests.serving import METRICS, READ, TOKENS, Recorded, Served, bearer
 
@@ -35,6 +38,53 @@ def test_the_format_is_the_one_asked_for(served: Served, recorded: Recorded) -> 
     assert better.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert better.text.endswith("# EOF\n")
     assert list(openmetrics.text_string_to_metric_families(better.text))
+
+
+# As they come: Prometheus 2.42, 2.53 with native histograms, and 3.5, and what makes none of it.
+PLAIN, OPEN = "text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1."
+ACCEPTED = {
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1": OPEN,
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+    "application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;"
+    "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1": OPEN,
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;"
+    "escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2": OPEN,
+    "text/plain;version=1.0.0;escaping=underscores;q=0.5,text/plain;version=0.0.4;q=0.3": PLAIN,
+    "": PLAIN,
+    "*/*": PLAIN,
+    "text/html,application/xhtml+xml,*/*;q=0.8": PLAIN,
+    "application/openmetrics-text": OPEN,
+    "Application/OpenMetrics-Text ; Version=1.0.0": OPEN,
+    "application/openmetrics-text;version=abc": OPEN,
+    "application/openmetrics-text;version=1..0": OPEN,
+    "application/openmetrics-text;version=99999.0": OPEN,
+    "application/openmetrics-text;q=0.0,text/plain": PLAIN,
+    "application/openmetrics-text; q=0.01": OPEN,
+    "text/plain;version=x;escaping=foo": PLAIN,
+    "text/plain;version=1..0": PLAIN,
+    ";,;q=;,application/openmetrics-text2,application/openmetrics-tex": PLAIN,
+}
+
+
+def test_any_accept_header_is_answered_in_one_of_two_formats(served: Served) -> None:
+    for accept, expected in ACCEPTED.items():
+        for path in ("/metrics", "/metrics/self"):
+            answer = served.client.get(path, headers={"Accept": accept})
+            assert answer.status_code == 200, accept
+            assert answer.headers["content-type"].startswith(expected), accept
+            assert "99999" not in answer.headers["content-type"]
+            assert answer.text.endswith("# EOF\n") is (expected is OPEN), accept
+
+
+@given(
+    st.text("application/openmetrics-text;=.,0q vrsion", max_size=200)
+    | st.lists(st.sampled_from(sorted(ACCEPTED)), max_size=3).map(",".join)
+    | st.text()
+)
+def test_no_accept_header_is_too_odd(accept: str) -> None:
+    assert takes_openmetrics(accept) in (True, False)
 
 
 @pytest.mark.parametrize(

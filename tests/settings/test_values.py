@@ -351,6 +351,39 @@ def test_a_bad_value_names_key_source_and_what_is_allowed(name: str, value: obje
         assert repr(value) in problem
 
 
+URLS = {
+    "redis.url": "redis",
+    "rq.redis_url": "redis",
+    "celery.broker_url": "amqp",
+    "celery.management_url": "http",
+    "database.url": "postgresql",
+    "alertmanager.urls": "http",
+    "webhooks": "https",
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("ops:hunter2/x@h:1/d", "ops:hunter2#@h/d", "ops:hunter2?@h/d", "ops:1@h:hunter2/d"),
+        *("ops:\uff1ahunter2@h/d", "[hunter2/d", "[hunter2]@h/d", "ops:[hunter2@h/d"),
+    ],
+)
+def test_no_password_of_a_malformed_address_is_repeated(name: str, rest: str) -> None:
+    url = f"{URLS[name]}://{rest}"
+    value: object = [{"url": url}] if name == "webhooks" else url
+    with pytest.raises(SettingsError) as caught:
+        load({name: value}, environ={})
+    assert "hunter2" not in str(caught.value)
+    assert f"expected {KEYS[name].rule.allowed}" in str(caught.value)
+
+
+def test_a_malformed_public_address_is_told_in_our_words() -> None:
+    with pytest.raises(SettingsError, match="its host is bad, or its port"):
+        load({"public_url": "http://jobs.example:http"}, environ={})
+
+
 @pytest.mark.parametrize("word", ["1", "true", "YES", "On"])
 def test_words_for_true(word: str) -> None:
     assert load({"redis.ssl": word}, environ={}).redis.ssl is True

@@ -51,6 +51,19 @@ def test_a_bucket_and_an_outcome_name_a_sampled_job(store: RedisServer) -> None:
     assert series.finished_exemplars == {"completed": expected}
 
 
+@pytest.mark.parametrize("place", ["x", "-1", "20", "99", "100", "9" * 400, ""])
+def test_an_exemplar_of_no_bucket_marks_none(store: RedisServer, place: str) -> None:
+    series = read(store, [ended("job1")])
+    with store.client() as client:
+        raw: Any = client
+        told = raw.hget("jobmon:exemplars", "1:duration:4")
+        raw.hset("jobmon:exemplars", f"1:duration:{place}", told)
+        raw.hset("jobmon:exemplars", "1:duration:5", b"9" * 400 + told)
+        again = Reader(client, Settings()).totals().jobs[0]
+    assert len(series.duration.counts) <= 20
+    assert again.duration.exemplars == series.duration.exemplars
+
+
 @pytest.mark.parametrize(
     "body",
     [

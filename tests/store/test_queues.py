@@ -164,3 +164,17 @@ def test_queues_are_known_from_jobs_workers_and_the_settings(
     given = QueueDepths(client, load({"queues": ["mail", "idle", "work"]}, environ={}))
     assert given.known("celery") == ["mail", "slow", "idle"]
     assert given.known("rq") == ["work", "idle"]
+
+
+def test_a_queue_of_the_settings_is_none_of_rqs_where_nothing_tells_of_rq(
+    client: Any, depths: QueueDepths
+) -> None:
+    def known(**more: str) -> list[str]:
+        given = load({"queues": ["mail"], **more}, environ={})
+        return QueueDepths(client, given).known("rq")
+
+    assert known() == []
+    assert QueueDepths(client, load({"queues": ["mail"]}, environ={})).known("celery") == ["mail"]
+    assert known(**{"rq.redis_url": "redis://rq"}) == ["mail"]
+    client.hset(KEYS.job_series, "rq\x1fwork\x1fjobs.add", 1)
+    assert known() == ["work", "mail"]
