@@ -75,11 +75,12 @@ class Waits:
             return False
         counts = histograms(self._reader.totals().jobs)
         bounds = self._store.queues()
-        known = self._store.samples(list(bounds.keys() | counts.keys())[: 2 * MOST_QUEUES])
+        sampled = self._store.sampled()
+        known = self._store.samples(sampled & counts.keys())
         is_whole = now - before <= _LONGEST_SECONDS
         kept: dict[Queue, bytes] = {_AT: str(round(now * 1e6)).encode()}
         moved = dict(bounds)
-        gone: list[Queue] = [queue for queue in bounds if queue not in counts]
+        gone: list[Queue] = list((bounds.keys() | sampled) - counts.keys() - {_AT})
         for queue, own in counts.items():
             samples = after(decoded(known.get(queue)), own, now, is_whole=is_whole)
             if samples is None or (queue not in known and len(known) + len(kept) > MOST_QUEUES):

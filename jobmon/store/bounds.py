@@ -130,6 +130,15 @@ class BoundStore:
         """
         return queue_bounds(self._redis.hgetall(self._keys.queue_bounds))
 
+    def sampled(self) -> set[tuple[str, ...]]:
+        """Queues of which samples are kept, and what else is kept beside them.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        fields = self._redis.hkeys(self._keys.queue_samples)
+        return {tuple(text(field).split(SEPARATOR)) for field in fields}
+
     def samples(self, queues: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], bytes]:
         """What was kept of queues.
 
