@@ -10,7 +10,7 @@ import numpy as np
 
 from jobmon.analysis.bounds import rounded_up, settled, spread
 from jobmon.analysis.runs import Floats
-from jobmon.store.bounds import MOST_QUEUES, BoundStore
+from jobmon.store.bounds import MOST_QUEUES, SAMPLES_KEPT_SECONDS, BoundStore
 from jobmon.store.clock import has_passed, now_us
 from jobmon.store.reader import Reader
 from jobmon.store.series import JOB_BUCKETS
@@ -28,8 +28,7 @@ _LONGEST_SECONDS: Final = 2 * EVERY_SECONDS
 _ENOUGH_JOBS: Final = 20
 """That started meanwhile, so that one in 20 is one."""
 _ENOUGH_SAMPLES: Final = 100
-_KEPT_SECONDS: Final = 7 * 86_400.0
-_MOST_SAMPLES: Final = int(_KEPT_SECONDS / EVERY_SECONDS)
+_MOST_SAMPLES: Final = int(SAMPLES_KEPT_SECONDS / EVERY_SECONDS)
 _OFFSET: Final = 0.1
 _LEAST_SECONDS: Final = 1.0
 _ODD: Final = 30

@@ -165,6 +165,19 @@ def test_a_queue_whose_series_are_gone_leaves_nothing(looks: Looks) -> None:
     assert looks.client.hkeys(keys.queue_samples) == [b"at"]
 
 
+def test_what_was_learned_holds_as_long_as_somebody_looks(looks: Looks) -> None:
+    keys = Keys("jobmon:")
+    for _ in range(102):
+        looks.look()
+    assert 0 < looks.client.ttl(keys.queue_bounds) <= 3 * 3600
+    assert 0 < looks.client.ttl(keys.queue_samples) <= 7 * 86_400
+    # A bound that did not hold that long is there again as soon as somebody looks.
+    before = looks.store.queues()
+    looks.client.delete(keys.queue_bounds)
+    looks.look()
+    assert looks.store.queues() == before
+
+
 def test_a_queue_that_is_idle_for_a_week_has_no_bound(looks: Looks) -> None:
     for _ in range(102):
         looks.look()
