@@ -25,6 +25,7 @@ from jobmon.store.anomalies import ShownAnomalies
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.deliveries import DeliveryCounts
+from jobmon.store.series import label
 
 if TYPE_CHECKING:
     import redis
@@ -176,10 +177,11 @@ def current(shown: Iterable[ShownAnomaly], now: float, settings: Settings) -> li
 
 def _labels(one: ShownAnomaly) -> dict[str, str]:
     alert = _ALERTS.get(one.signal, _ANY)
+    # As the series have them: a silence for the rules' alert is one for this.
     labels = {
         "alertname": alert.name,
         "app": one.app,
-        "command": inert(one.command),
+        "command": label(one.command).decode(),
         "severity": alert.severity,
         "origin": "learned",
     }

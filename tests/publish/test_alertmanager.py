@@ -20,6 +20,7 @@ from jobmon.store import connection
 from jobmon.store.anomalies import ShownAnomalies, ShownAnomaly
 from jobmon.store.judged import understood
 from jobmon.store.keys import Keys
+from jobmon.store.series import label
 from tests.analysis.evaluated import evaluated
 from tests.conftest import RedisServer
 from tests.databases import made
@@ -88,6 +89,14 @@ def test_it_goes_on_for_four_minutes_without_a_word_and_ends_when_it_was_over() 
     over = replace(SLOW, resolved_at=NOW - OVER_SECONDS)
     assert current([over], NOW, settings()) == []
     assert len(current([over], NOW - 1, settings())) == 1
+
+
+@pytest.mark.parametrize("command", ["data:\x1b[31mprocess", "zero\u200bwidth", "x" * 300])
+def test_the_command_is_called_as_in_the_labels_of_series(command: str) -> None:
+    as_in_series = label(command).decode()
+    assert told(replace(SLOW, command=command))["labels"]["command"] == as_in_series
+    growing = replace(SLOW, command=command, signal="memory_growth")
+    assert told(growing)["labels"]["name"] == as_in_series
 
 
 def test_annotations_say_the_numbers_and_link() -> None:
