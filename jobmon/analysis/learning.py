@@ -59,8 +59,7 @@ class Learning:
             after = taught(known, turn, changes, now)
             if after != known:
                 changed[turn.key] = self._known[turn.key] = after
-        if changed:
-            self._store.write(changed)
+        self._store.write(changed)
 
     def forget(self, before: float) -> None:
         """Drop commands that have not started since.

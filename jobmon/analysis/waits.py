@@ -10,7 +10,7 @@ import numpy as np
 
 from jobmon.analysis.bounds import rounded_up, settled, spread
 from jobmon.analysis.runs import Floats
-from jobmon.store.bounds import MOST_QUEUES, BoundStore
+from jobmon.store.bounds import MOST_QUEUES, SAMPLES_KEPT_SECONDS, BoundStore
 from jobmon.store.clock import has_passed, now_us
 from jobmon.store.reader import Reader
 from jobmon.store.series import JOB_BUCKETS
@@ -28,8 +28,7 @@ _LONGEST_SECONDS: Final = 2 * EVERY_SECONDS
 _ENOUGH_JOBS: Final = 20
 """That started meanwhile, so that one in 20 is one."""
 _ENOUGH_SAMPLES: Final = 100
-_KEPT_SECONDS: Final = 7 * 86_400.0
-_MOST_SAMPLES: Final = int(_KEPT_SECONDS / EVERY_SECONDS)
+_MOST_SAMPLES: Final = int(SAMPLES_KEPT_SECONDS / EVERY_SECONDS)
 _OFFSET: Final = 0.1
 _LEAST_SECONDS: Final = 1.0
 _ODD: Final = 30
@@ -75,11 +74,12 @@ class Waits:
             return False
         counts = histograms(self._reader.totals().jobs)
         bounds = self._store.queues()
-        known = self._store.samples(list(bounds.keys() | counts.keys())[: 2 * MOST_QUEUES])
+        sampled = self._store.sampled()
+        known = self._store.samples(sampled & counts.keys())
         is_whole = now - before <= _LONGEST_SECONDS
         kept: dict[Queue, bytes] = {_AT: str(round(now * 1e6)).encode()}
         moved = dict(bounds)
-        gone: list[Queue] = [queue for queue in bounds if queue not in counts]
+        gone: list[Queue] = list((bounds.keys() | sampled) - counts.keys() - {_AT})
         for queue, own in counts.items():
             samples = after(decoded(known.get(queue)), own, now, is_whole=is_whole)
             if samples is None or (queue not in known and len(known) + len(kept) > MOST_QUEUES):

@@ -8,7 +8,7 @@ wrapped. All of it may be said twice, or late: the store keeps what stands highe
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -118,28 +118,33 @@ def _now(controller: Any) -> Now:
     )
 
 
-def _known_jobs(controller: Any) -> list[tuple[str, str]] | None:
-    """Queue and name of the application's tasks, once the worker has started.
-
-    Asks for no ``Queue`` by its name: Celery would add it to those that the worker consumes.
-    """
+def _known_jobs(controller: Any) -> Iterator[tuple[str, str]] | None:
+    """Queue and name of the application's tasks, once the worker has started."""
     app = controller.app
     if not app.finalized or not getattr(controller.pool, "num_processes", 0):
         return None
-    found: list[tuple[str, str]] = []
-    for name, task in list(app.tasks.items()):
-        # A router of the user's own may want to see arguments.
-        with suppress(Exception):
-            if not name.startswith(BUILT_IN):
-                found.append((_queue_of(app, name, task), name))
-    return found
+    named = (
+        (name, task) for name, task in list(app.tasks.items()) if not name.startswith(BUILT_IN)
+    )
+    return ((queue, name) for name, task in named if (queue := _queue_of(app, name, task)))
 
 
-def _queue_of(app: Any, name: str, task: Any) -> str:
+def _queue_of(app: Any, name: str, task: Any) -> str | None:
+    """The queue that a task goes to; None: a router of the user's own may send it elsewhere.
+
+    Such a router is not asked: it may take long, and what is recorded would wait for it. Nor is a
+    ``Queue`` asked for by its name: Celery would add it to those that the worker consumes.
+    """
     queue: Any = getattr(task, "queue", None)
     if queue is None:
-        route: Any = app.amqp.router.lookup_route(name, (), {}, {}, task)
-        queue = route["queue"] if route and "queue" in route else None
+        table = module("celery.app.routes").MapRoute
+        for router in app.amqp.router.routes:
+            if type(router) is not table:
+                return None
+            route: Any = router(name)
+            if route is not None:
+                queue = route.get("queue")
+                break
     return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
 
 

@@ -25,6 +25,7 @@ from jobmon.store.anomalies import ShownAnomalies
 from jobmon.store.chunks import chunks
 from jobmon.store.clock import now_us
 from jobmon.store.deliveries import DeliveryCounts
+from jobmon.store.series import label
 
 if TYPE_CHECKING:
     import redis
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from jobmon.store.anomalies import ShownAnomaly
 
 AGAIN_SECONDS: Final = 60.0
+SOON_SECONDS: Final = 5.0
+"""After which what was not taken is sent again."""
 HOLDS_SECONDS: Final = 240.0
 """Without a further send, for which an alert goes on."""
 OVER_SECONDS: Final = 900.0
@@ -178,10 +181,11 @@ def current(shown: Iterable[ShownAnomaly], now: float, settings: Settings) -> li
 
 def _labels(one: ShownAnomaly) -> dict[str, str]:
     alert = _ALERTS.get(one.signal, _ANY)
+    # As the series have them: a silence for the rules' alert is one for this.
     labels = {
         "alertname": alert.name,
         "app": one.app,
-        "command": inert(one.command),
+        "command": label(one.command).decode(),
         "severity": alert.severity,
         "origin": "learned",
     }
@@ -238,17 +242,20 @@ class _Peer:
         if self._call is None or not self._call.has_ended():
             return Sent()
         call, self._call = self._call, None
-        return call.result(0)
+        self._again_at = time.monotonic() + SOON_SECONDS
+        sent = call.result(0)
+        if not sent.error:
+            self._again_at = time.monotonic() + self._again_seconds
+        return sent
 
     def tell(self, alerts: Sequence[Alert], now: float) -> None:
         """Send them if that is due, or if there is news."""
-        clock = time.monotonic()
         news = [one.news for one in alerts]
-        is_due = bool(alerts) and clock >= self._again_at
+        is_due = bool(alerts) and time.monotonic() >= self._again_at
         if self._call is None and (is_due or any(one not in self._told for one in news)):
-            self._told, self._again_at = news, clock + self._again_seconds
             bodies = [one.to_dict(now) for one in alerts]
             self._call = Call(lambda: self._send(bodies), "jobmon-alertmanager")
+            self._told = news
 
     def _send(self, alerts: Sequence[dict[str, Any]]) -> Sent:
         sent = Sent()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from jobmon.anomaly import PerformanceAnomalyDetected
+from jobmon.history.fence import FencedError
 from jobmon.inert import inert
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Deliveries:
         self._anomalies = tables.anomalies
         self._table = tables.anomaly_deliveries
         own = self._table.c
+        self.token = 0
+        """Of the lease, as of the newest pass: calls that outlast their own mark under it."""
         self._is_open = sa.and_(own.delivered_at.is_(None), own.given_up_at.is_(None))
 
     def has_new(self) -> bool:
@@ -129,13 +132,13 @@ class Deliveries:
         with self._engine.connect() as connection:
             return [Due(*row) for row in connection.execute(found)]
 
-    def adopt(self, token: int, sinks: Sequence[Sink], now: datetime) -> Adopted:
+    def adopt(self, sinks: Sequence[Sink], now: datetime) -> Adopted:
         """Make a delivery of each new event for each sink that wants it.
 
         Raises:
             FencedError: Somebody else publishes by now; nothing was written.
         """
-        with self._fence.writing(self._engine, token) as connection:
+        with self._fence.writing(self._engine, self.token) as connection:
             adopted = self._sorted(connection, sinks, now)
             if adopted.rows:
                 connection.execute(sa.insert(self._table), adopted.rows)
@@ -145,7 +148,7 @@ class Deliveries:
                 connection.execute(sa.update(events).where(these).values(adopted_at=now))
         return adopted
 
-    def begin(self, token: int, sink: str, due: Due, retry_at: datetime) -> bool:
+    def begin(self, sink: str, due: Due, retry_at: datetime) -> bool:
         """Write an attempt down before it is made, with when it is repeated if it is not heard of.
 
         Returns:
@@ -156,19 +159,18 @@ class Deliveries:
         """
         own = self._table.c
         values = {"attempts": due.attempts + 1, "next_at": retry_at}
-        return self._mark(token, sink, due, own.attempts == due.attempts, values)
+        return self._mark(sink, due, own.attempts == due.attempts, values)
 
-    def delivered(self, token: int, sink: str, due: Due, now: datetime) -> None:
+    def delivered(self, sink: str, due: Due, now: datetime) -> None:
         """The sink has taken it.
 
         Raises:
             FencedError: Somebody else publishes by now, and may deliver it again.
         """
-        self._mark(token, sink, due, sa.true(), {"delivered_at": now, "error": None})
+        self._mark(sink, due, sa.true(), {"delivered_at": now, "error": None})
 
     def failed(
         self,
-        token: int,
         sink: str,
         due: Due,
         error: str,
@@ -184,11 +186,9 @@ class Deliveries:
         own = self._table.c
         values: dict[str, Any] = {"error": inert(error, _LONGEST_ERROR)}
         values |= {"given_up_at": now} if retry_at is None else {"next_at": retry_at}
-        self._mark(token, sink, due, own.attempts == due.attempts + 1, values)
+        self._mark(sink, due, own.attempts == due.attempts + 1, values)
 
-    def give_up_on_others(
-        self, token: int, sinks: Sequence[str], before: datetime, now: datetime
-    ) -> int:
+    def give_up_on_others(self, sinks: Sequence[str], before: datetime, now: datetime) -> int:
         """Give up what nobody here delivers: how much of what was adopted before that time.
 
         Raises:
@@ -198,12 +198,11 @@ class Deliveries:
         old = sa.select(events.event_id).where(events.adopted_at < before)
         these = (own.sink.not_in(sinks), self._is_open, own.event_id.in_(old))
         values = {"given_up_at": now, "error": "there is no such sink any more"}
-        with self._fence.writing(self._engine, token) as connection:
+        with self._fence.writing(self._engine, self.token) as connection:
             return connection.execute(sa.update(self._table).where(*these).values(values)).rowcount
 
     def _mark(
         self,
-        token: int,
         sink: str,
         due: Due,
         condition: sa.ColumnElement[bool],
@@ -211,9 +210,16 @@ class Deliveries:
     ) -> bool:
         own = self._table.c
         this = (own.event_id == due.event_id, own.sink == sink, self._is_open, condition)
-        with self._fence.writing(self._engine, token) as connection:
-            done = connection.execute(sa.update(self._table).where(*this).values(values))
-        return done.rowcount == 1
+        marking = sa.update(self._table).where(*this).values(values)
+        while True:
+            token = self.token
+            try:
+                with self._fence.writing(self._engine, token) as connection:
+                    return connection.execute(marking).rowcount == 1
+            except FencedError:
+                # Only a pass that began meanwhile, of the same server, has changed it.
+                if token == self.token:
+                    raise
 
     def _heard(
         self, connection: sa.Connection, anomaly_ids: Sequence[str]

@@ -114,14 +114,15 @@ class Publisher:
             DatabaseUnavailable: The database is away; what was not marked is delivered later.
             redis.RedisError: The same, of the store.
         """
+        self._deliveries.token = token
         # Those of a process that has none are of another's: they wait for it.
         has_handlers = bool(anomaly.handlers("opened") or anomaly.handlers("resolved"))
         sinks = [*self._others, *([self._handlers] if has_handlers else [])]
         with reached(self._engine):
             self._counts.begin(sink.name for sink in sinks)
-            done = self._prepared(token, sinks)
+            done = self._prepared(sinks)
             due = self._deliveries.due_sinks(self._now())
-            begun = self._begun(token, [sink for sink in sinks if sink.name in due])
+            begun = self._begun([sink for sink in sinks if sink.name in due])
             deadline = time.monotonic() + _PASS_SECONDS
             for call in begun:
                 call.has_ended(deadline - time.monotonic())
@@ -130,17 +131,17 @@ class Publisher:
             self._counts.wait(waiting)
             return done._replace(waiting=sum(waiting.values()))
 
-    def _prepared(self, token: int, sinks: Sequence[Sink]) -> Published:
+    def _prepared(self, sinks: Sequence[Sink]) -> Published:
         """Have deliveries of new events, and of nothing that nobody will ever deliver."""
         done = Published()
         if self._deliveries.has_new():
-            adopted = self._deliveries.adopt(token, sinks, self._now())
+            adopted = self._deliveries.adopt(sinks, self._now())
             done = Published(given_up=adopted.unreadable, suppressed=adopted.suppressed)
             if adopted.suppressed:
                 _log.info("%d events are told to nobody: they came and went", adopted.suppressed)
         if time.monotonic() >= self._sweep_at:
             now, names = self._now(), [sink.name for sink in sinks]
-            left = self._deliveries.give_up_on_others(token, names, now - LONGEST_TIME, now)
+            left = self._deliveries.give_up_on_others(names, now - LONGEST_TIME, now)
             if left:
                 _log.error("%d deliveries are given up: nobody is there to make them", left)
                 self._counts.count(OTHER, "dropped", left)
@@ -148,15 +149,15 @@ class Publisher:
             self._sweep_at = time.monotonic() + _SWEEP_SECONDS
         return done
 
-    def _begun(self, token: int, sinks: Sequence[Sink]) -> list[Call[Published]]:
+    def _begun(self, sinks: Sequence[Sink]) -> list[Call[Published]]:
         """Threads of those sinks for which none goes on since an earlier pass."""
         free = [sink for sink in sinks if sink.name not in self._calls]
-        begun = {sink.name: self._call(token, sink) for sink in free}
+        begun = {sink.name: self._call(sink) for sink in free}
         self._calls |= begun
         return list(begun.values())
 
-    def _call(self, token: int, sink: Sink) -> Call[Published]:
-        return Call(lambda: self._deliver(token, sink), f"jobmon-publish-{sink.name}")
+    def _call(self, sink: Sink) -> Call[Published]:
+        return Call(lambda: self._deliver(sink), f"jobmon-publish-{sink.name}")
 
     def _added(self, done: Published) -> Published:
         """What those that have ended did, too."""
@@ -173,7 +174,7 @@ class Publisher:
             )
         return done
 
-    def _deliver(self, token: int, sink: Sink) -> Published:
+    def _deliver(self, sink: Sink) -> Published:
         """All that is due for one, until it fails or has had its time."""
         end = time.monotonic() + _SINK_SECONDS
         delivered = 0
@@ -181,26 +182,26 @@ class Publisher:
             for due in page:
                 if self._stop.is_set() or time.monotonic() > end:
                     return Published(delivered)
-                if not self._deliveries.begin(token, sink.name, due, self._now() + _ATTEMPT_TIME):
+                if not self._deliveries.begin(sink.name, due, self._now() + _ATTEMPT_TIME):
                     continue
                 try:
                     _hand_over(sink, due)
                 except NotDeliveredError as reason:
-                    is_final = self._note(token, sink, due, reason)
+                    is_final = self._note(sink, due, reason)
                     self._counts.count(sink.name, "dropped" if is_final else "failed")
                     return Published(delivered, int(not is_final), int(is_final))
-                self._deliveries.delivered(token, sink.name, due, self._now())
+                self._deliveries.delivered(sink.name, due, self._now())
                 self._counts.count(sink.name, "delivered")
                 delivered += 1
         return Published(delivered)
 
-    def _note(self, token: int, sink: Sink, due: Due, reason: NotDeliveredError) -> bool:
+    def _note(self, sink: Sink, due: Due, reason: NotDeliveredError) -> bool:
         """Write down that an attempt failed; whether it was the last."""
         now = self._now()
         retry_at = now + timedelta(seconds=max(_delay(due.attempts), reason.retry_after_seconds))
         is_final = reason.is_final or retry_at > due.adopted_at + LONGEST_TIME
         self._deliveries.failed(
-            *(token, sink.name, due, str(reason)),
+            *(sink.name, due, str(reason)),
             retry_at=None if is_final else retry_at,
             now=now,
         )

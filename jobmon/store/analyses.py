@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
 
 _BEGAN: Final = "began_ms"
+_INTERVALS: Final = 3
+"""Without an analysis, after which what the last one said holds no longer."""
+_LEAST_SECONDS: Final = 3600
+
+
+def holds_seconds(settings: Settings) -> int:
+    """For which what an analysis said holds, unless another one says it again.
+
+    Else what was open when analyses ended would go on for ever: nobody else closes it.
+    """
+    interval_seconds = settings.analyze_mode.analysis_interval_minutes * 60
+    return max(_LEAST_SECONDS, _INTERVALS * interval_seconds)
 
 
 class Analyses:

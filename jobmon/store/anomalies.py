@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from jobmon.store import script
+from jobmon.store.analyses import holds_seconds
 from jobmon.store.keys import Keys
 from jobmon.store.run_record import unix_time
 from jobmon.store.totals import number, text
@@ -53,7 +54,7 @@ class ShownAnomalies:
         keys = Keys(settings.redis.prefix)
         self._key = keys.shown_anomalies
         self._totals = keys.analysis_totals
-        self._seconds = settings.analyze_mode.retention_days * 86_400
+        self._seconds = holds_seconds(settings)
 
     def read(self) -> dict[str, ShownAnomaly]:
         """By the id of the incident.
@@ -64,7 +65,7 @@ class ShownAnomalies:
         return anomalies(self._redis.hgetall(self._key))
 
     def write(self, before: Mapping[str, ShownAnomaly], after: Mapping[str, ShownAnomaly]) -> None:
-        """Show these from now on.
+        """Show these from now on, as long as analyses go on.
 
         Args:
             before: What `read` gave.

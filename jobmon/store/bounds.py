@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from jobmon.store.analyses import holds_seconds
 from jobmon.store.keys import Keys
 from jobmon.store.series import MOST_COMMANDS, SEPARATOR, label
 from jobmon.store.totals import text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from jobmon.settings import Settings
 
 MOST_QUEUES: Final = 500
+SAMPLES_KEPT_SECONDS: Final = 7 * 86_400
 
 
 class Bound(NamedTuple):
@@ -82,6 +84,7 @@ class BoundStore:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
+        self._seconds = holds_seconds(settings)
 
     def commands(self) -> dict[tuple[str, ...], Learned]:
         """By application, environment and command.
@@ -110,7 +113,7 @@ class BoundStore:
     def write(
         self, changed: Mapping[tuple[str, ...], Learned], gone: Iterable[tuple[str, ...]] = ()
     ) -> None:
-        """Keep what has changed, drop what is gone.
+        """Keep what has changed, drop what is gone; all else holds on.
 
         Raises:
             redis.RedisError: The store cannot be asked.
@@ -120,6 +123,7 @@ class BoundStore:
             pipeline.hset(self._keys.command_bounds, _field(key), _encoded(one))
         for key in gone:
             pipeline.hdel(self._keys.command_bounds, _field(key))
+        pipeline.expire(self._keys.command_bounds, self._seconds)
         pipeline.execute()
 
     def queues(self) -> dict[tuple[str, ...], Bound]:
@@ -129,6 +133,15 @@ class BoundStore:
             redis.RedisError: The store cannot be asked.
         """
         return queue_bounds(self._redis.hgetall(self._keys.queue_bounds))
+
+    def sampled(self) -> set[tuple[str, ...]]:
+        """Queues of which samples are kept, and what else is kept beside them.
+
+        Raises:
+            redis.RedisError: The store cannot be asked.
+        """
+        fields = self._redis.hkeys(self._keys.queue_samples)
+        return {tuple(text(field).split(SEPARATOR)) for field in fields}
 
     def samples(self, queues: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], bytes]:
         """What was kept of queues.
@@ -148,7 +161,7 @@ class BoundStore:
         samples: Mapping[tuple[str, ...], bytes],
         gone: Iterable[tuple[str, ...]] = (),
     ) -> None:
-        """Keep what has changed, drop what is gone.
+        """Keep what has changed, drop what is gone; all else holds on.
 
         Raises:
             redis.RedisError: The store cannot be asked.
@@ -161,6 +174,8 @@ class BoundStore:
         for key in gone:
             pipeline.hdel(self._keys.queue_samples, _field(key))
             pipeline.hdel(self._keys.queue_bounds, _field(key))
+        pipeline.expire(self._keys.queue_samples, SAMPLES_KEPT_SECONDS)
+        pipeline.expire(self._keys.queue_bounds, self._seconds)
         pipeline.execute()
 
 

@@ -514,7 +514,8 @@ TABLE: Final = (
         "value, when it moved and for how many rounds it is off; `runs`, `learned_at`, `jobs`, "
         "`failure_ratio`, `expected_at`, `grace_seconds`, …; at most 500",
         "",
-        "removed `analyze_mode.retention_days` after the last run",
+        "three times `analyze_mode.analysis_interval_minutes`, at least 1 h, after the last "
+        "analysis; of a command, removed `analyze_mode.retention_days` after its last run",
         "analysis",
     ),
     Key(
@@ -523,7 +524,7 @@ TABLE: Final = (
         "engine and queue, joined by U+001F → JSON: bound of the time in the queue, when it moved, "
         "for how many rounds it is off; at most 500",
         "",
-        "removed a week after the last job",
+        "as `bounds:commands`; of a queue, removed a week after its last job",
         "the server that leads, every 5 min",
     ),
     Key(
@@ -532,7 +533,7 @@ TABLE: Final = (
         "engine and queue, joined by U+001F → counts of its histogram, 8 bytes each, and of the "
         "last 7 days each 95th percentile, 6 bytes; `at`: when they were taken, Unix µs",
         "",
-        "as `bounds:queues`",
+        "a week; of a queue, removed with its series",
         "the server that leads, every 5 min",
     ),
     Key(
@@ -541,7 +542,7 @@ TABLE: Final = (
         "id of an incident that is open, or was within the last hour → JSON: `command`, `signal`, "
         "`ratio`, `opened_at`, `resolved_at`, `summary`, …; at most 500",
         "",
-        "`analyze_mode.retention_days` after the last analysis",
+        "as `bounds:commands`",
         "analysis",
     ),
     Key(

@@ -28,6 +28,7 @@ from jobmon.analysis.learning import Learning
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.thresholds import Thresholds
 from jobmon.store.bounds import Bound, Bounds, BoundStore, Learned
+from jobmon.store.keys import Keys
 from jobmon.store.series import MOST_COMMANDS
 from tests.analysis.evaluated import HOUR, Evaluated, evaluated
 from tests.conftest import RedisServer
@@ -349,6 +350,22 @@ def test_commands_that_run_no_more_are_forgotten(fleet: Evaluated) -> None:
     assert "gone" in store.shown()
     fleet.analyze()
     assert set(store.shown()) == {"data:process"}
+
+
+def test_what_was_learned_holds_as_long_as_analyses_go_on(fleet: Evaluated) -> None:
+    name = Keys("jobmon:").command_bounds
+    seen(fleet)
+    fleet.steady(many=10)
+    fleet.analyze()
+    assert 0 < fleet.client.ttl(name) <= 3 * 3600
+    fleet.client.expire(name, 10)
+    fleet.analyze()  # which learns nothing new
+    assert fleet.client.ttl(name) > 10
+    before = learned(fleet).bounds
+    # As time does without any; the next one learns it again.
+    fleet.client.delete(name)
+    fleet.analyze()
+    assert learned(fleet).bounds == before
 
 
 def test_there_are_five_hundred_at_most(fleet: Evaluated) -> None:

@@ -155,6 +155,29 @@ def test_a_bound_is_learned_of_a_hundred_looks_whoever_leads(looks: Looks) -> No
     assert looks.client.hlen(Keys("jobmon:").queue_samples) == 2
 
 
+def test_a_queue_whose_series_are_gone_leaves_nothing(looks: Looks) -> None:
+    keys = Keys("jobmon:")
+    looks.look()
+    looks.look()
+    assert looks.client.hlen(keys.queue_samples) == 2
+    looks.client.delete(keys.job_series)
+    looks.look(jobs=0)
+    assert looks.client.hkeys(keys.queue_samples) == [b"at"]
+
+
+def test_what_was_learned_holds_as_long_as_somebody_looks(looks: Looks) -> None:
+    keys = Keys("jobmon:")
+    for _ in range(102):
+        looks.look()
+    assert 0 < looks.client.ttl(keys.queue_bounds) <= 3 * 3600
+    assert 0 < looks.client.ttl(keys.queue_samples) <= 7 * 86_400
+    # A bound that did not hold that long is there again as soon as somebody looks.
+    before = looks.store.queues()
+    looks.client.delete(keys.queue_bounds)
+    looks.look()
+    assert looks.store.queues() == before
+
+
 def test_a_queue_that_is_idle_for_a_week_has_no_bound(looks: Looks) -> None:
     for _ in range(102):
         looks.look()

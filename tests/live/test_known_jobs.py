@@ -28,9 +28,27 @@ def test_each_task_of_the_application_is_known_with_the_queue_it_goes_to(
         # It consumes what it did before.
         (worker,) = reader.workers()
     assert known == [
-        ("celery", "by function", "routed.by_function"),
+        ("celery", "celery", "routed.nowhere"),
         ("celery", "celery", "routed.plain"),
         ("celery", "mail", "routed.mail.send"),
         ("celery", "own", "routed.own"),
     ]
     assert worker.queues == ("celery",)
+
+
+def test_a_router_of_ones_own_is_not_asked_while_a_worker_beats(
+    store: RedisServer, tmp_path: Path
+) -> None:
+    every = {"JOB_MONITOR_BEATS_INTERVAL_SECONDS": "0.2", "SLOW_ROUTER": "1"}
+    with (
+        celery_worker(store, tmp_path, app="tests.live.apps.routed_app", **every),
+        store.client() as client,
+    ):
+        reader = Reader(client, Settings())
+        known = wait_for(lambda: reader.totals().known_jobs, "told")
+    # It might send the plain one anywhere.
+    assert known == [
+        ("celery", "celery", "routed.nowhere"),
+        ("celery", "mail", "routed.mail.send"),
+        ("celery", "own", "routed.own"),
+    ]

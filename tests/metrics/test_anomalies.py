@@ -14,6 +14,7 @@ from jobmon.analysis.rounds import Rounds
 from jobmon.history import database
 from jobmon.store import connection
 from jobmon.store.anomalies import MOST_SHOWN, SHOWN_SECONDS, ShownAnomalies, ShownAnomaly
+from jobmon.store.keys import Keys
 from tests.analysis.evaluated import OWN, Evaluated, evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database, made
@@ -79,6 +80,23 @@ def test_an_anomaly_is_active_counted_once_and_inactive_for_an_hour(
     shown.write(shown.read(), {name: long_over})
     assert sampled("jobmon_anomaly_active", **SLOW) is None
     assert sampled("jobmon_anomalies_total", **OPENED) == 1
+
+
+def test_what_was_found_holds_as_long_as_analyses_go_on(fleet: Evaluated, sampled: Sampled) -> None:
+    name = Keys("jobmon:").shown_anomalies
+    fleet.steady(many=20)
+    fleet.judge_all()
+    fleet.run(seconds=30.0)
+    analyze(fleet)
+    assert 0 < fleet.client.ttl(name) <= 3 * 3600
+    fleet.client.expire(name, 10)
+    analyze(fleet)
+    assert fleet.client.ttl(name) > 10
+    # As time does without any; the next one shows it again.
+    fleet.client.delete(name)
+    assert sampled("jobmon_anomaly_active", **SLOW) is None
+    analyze(fleet)
+    assert sampled("jobmon_anomaly_active", **SLOW) == 1
 
 
 def test_the_history_that_was_there_before_is_not_counted_nor_is_anything_twice(

