@@ -55,7 +55,7 @@ def waiting(queue: str, count: int) -> QueueDepth:
 def published(amqp: Broker, name: str, count: int = 1, **properties: Any) -> str:
     """A queue with messages."""
     queue = amqp.queue(name)
-    with kombu.Connection(amqp.url) as connection:
+    with kombu.Connection(amqp.url, transport_options={"confirm_publish": True}) as connection:
         channel = connection.channel()
         channel.queue_declare(queue, durable=True, auto_delete=False)
         with connection.Producer(channel, auto_declare=False) as producer:
