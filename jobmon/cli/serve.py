@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -96,6 +97,10 @@ def run(args: argparse.Namespace) -> int:
         _warn_if_open(settings)
         _warn_if_nameless(settings)
         migration.log()
+        # Modules and the application stay as they are. To look through them for garbage again and
+        # again takes 80 ms each time, in which nobody is answered.
+        gc.collect()
+        gc.freeze()
         uvicorn.Server(config).run(sockets=sockets)
     return Exit.FAILED
 
