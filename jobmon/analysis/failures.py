@@ -51,7 +51,7 @@ def judge(history: Runs, latest: Run, more: float, fewer: float) -> list[Check]:
         history: Runs with jobs.
         latest: Likewise.
         more: Least ratio of the rates that counts.
-        fewer: Highest ratio that counts.
+        fewer: Highest ratio that counts. 0: none does.
     """
     usual = learn(history.failed_jobs, history.job_count)
     scale = min(1.0, _MOST_JOBS / latest.job_count)
@@ -74,7 +74,7 @@ def judge(history: Runs, latest: Run, more: float, fewer: float) -> list[Check]:
     )
     rate = min(latest.failed_jobs / latest.job_count, 1.0)
     is_more = p_more < _ALPHA and rate >= high and latest.failed_jobs >= _LEAST_FAILED
-    is_fewer = p_fewer < _ALPHA and rate <= low
+    is_fewer = fewer > 0 and p_fewer < _ALPHA and rate <= low
     baseline = Baseline(
         centre=100 * usual.rate,
         low=100 * max(0.0, low),

@@ -67,7 +67,7 @@ class Question:
     more: float
     """Least ratio that counts; greater than 1."""
     fewer: float
-    """Highest ratio that counts; less than 1."""
+    """Highest ratio that counts; less than 1. 0: none does."""
     per: float = 1.0
     """Numbers are told by so many, as the time per job is; what is judged is the whole."""
 
@@ -117,7 +117,7 @@ class _Judgement:
         question = self._question
         metric, found = question.metric, self._errors
         up = math.log(question.more) + self._stricter
-        down = -math.log(question.fewer) + self._stricter
+        down = -math.log(question.fewer) + self._stricter if question.fewer else math.inf
         high = self._most + max(up, found.reach(self._alpha, found.up))
         low = self._least - max(down, found.reach(self._alpha, found.down))
         checks: list[Check] = []

@@ -446,7 +446,7 @@ class AnalyzeMode(Section):
         "As with all of these, chance must not explain it either.",
     )
     performance_threshold_lower: float = _key(
-        0.5, per_command.less(), "Highest ratio that counts as improvement."
+        0.5, per_command.less(), "Highest ratio that counts as improvement; 0: none."
     )
     failed_jobs_threshold: float = _key(
         2.0,
@@ -454,7 +454,7 @@ class AnalyzeMode(Section):
         "Least ratio of the share of failed jobs to the usual one that counts as spike.",
     )
     failed_jobs_threshold_lower: float = _key(
-        0.5, per_command.less(), "Highest ratio that counts as drop."
+        0.5, per_command.less(), "Highest ratio that counts as drop; 0: none."
     )
     job_count_threshold: float = _key(
         2.0,
@@ -462,7 +462,7 @@ class AnalyzeMode(Section):
         "Least ratio of the number of jobs to the usual one that counts as spike.",
     )
     job_count_threshold_lower: float = _key(
-        0.5, per_command.less(), "Highest ratio that counts as drop."
+        0.5, per_command.less(), "Highest ratio that counts as drop; 0: none."
     )
     memory_threshold: float = _key(
         1.25, per_command.more(), "Least ratio of the peak memory to the usual one that counts."

@@ -311,6 +311,22 @@ class TestWishes:
             fleet.run("other", seconds=30.0)
             assert [one.command_name for one in fleet.analyze().anomalies] == ["other"]
 
+    def test_what_is_switched_off_by_0_is_nothing_to_tell(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        names = ("performance_threshold", "job_count_threshold", "failed_jobs_threshold")
+        off = {f"analyze_mode__{name}_lower": 0 for name in names}
+        with evaluated(own_database, store, **off) as fleet:
+            fleet.steady(many=20)
+            fleet.judge_all()
+            fleet.run(seconds=1.0)
+            report = fleet.analyze()
+            assert (report.errors, report.anomalies) == ([], [])
+            fleet.now += 60
+            fleet.run(seconds=30.0)
+            [found] = fleet.analyze_new().anomalies
+            assert found.anomaly_type == Kind.PERFORMANCE_DEGRADATION
+
     def test_margin_and_maximum_are_two_things(
         self, own_database: Database, store: RedisServer
     ) -> None:

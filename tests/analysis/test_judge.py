@@ -70,6 +70,33 @@ def test_each_kind_is_told_apart(change: dict[str, float], kind: Kind) -> None:
         assert kinds(history(seed=seed), usual._replace(**change), Thresholds()) == {kind}
 
 
+@pytest.mark.parametrize("more", [1.0000001, 1000.0])
+@pytest.mark.parametrize("fewer", [0.0, 1e-9, 0.9999999])
+def test_every_threshold_that_settings_allow_can_be_judged_by(more: float, fewer: float) -> None:
+    usual = Run(MONDAY + 60 * HOUR, 50.0, 50.0, 100.0, 1.0, 1e8, 1.0)
+    at = Thresholds(more, fewer, more, fewer, more, fewer, more, more)
+    for run in (
+        usual,
+        Run(MONDAY + 60 * HOUR, 1e-6, 1e-6, 1.0, 0.0, 1.0, 0.0),
+        usual._replace(work_seconds=0.5, job_count=0.0, failed_jobs=0.0),
+        Run(MONDAY + 60 * HOUR, 1e9, 1e9, 1e6, 1e6, 1e15, 1e6),
+    ):
+        checks = judge(Runs.of(history()), run, at).checks
+        bounds = [edge for one in checks for edge in (one.baseline.low, one.baseline.high)]
+        assert np.isfinite(bounds).all()
+
+
+def test_a_lower_threshold_of_0_switches_a_kind_off() -> None:
+    failing = [one._replace(failed_jobs=40.0) for one in history()]
+    odd = Run(MONDAY + 60 * HOUR, 0.01, 0.01, 4.0, 0.0, 1e8, 1.0)
+    idle = odd._replace(job_count=0.0)
+    whole = Run(MONDAY + 60 * HOUR, 50.0, 50.0, 100.0, 0.0, 1e8, 1.0)
+    off = Thresholds(faster=0.0, fewer_jobs=0.0, fewer_failures=0.0)
+    for run in (odd, idle, whole):
+        assert kinds(failing, run, Thresholds())
+        assert not kinds(failing, run, off)
+
+
 def test_three_times_the_work_is_not_slow() -> None:
     *before, latest = history(61, 2)
     larger = latest._replace(
