@@ -171,8 +171,15 @@ def run(
     counts = {name: fields.count(known, name, fields.MOST_COUNTED) for name in COUNTERS}
     duration = fields.seconds(data, "duration")
     total = fields.decimal(known, "total_job_time") or 0.0
+    version, born = max(version, fields.count(known, "version")), fields.born(known)
     # Of one whose start was never seen, when it was first heard of.
-    started_at = fields.moment(known, "started_at") or fields.born(known) or now
+    started_at = fields.moment(known, "started_at") or born or now
+    ended = [fields.moment(known, name) for name in ("finished_at", "drained_at")]
+    # Likewise of one that comes from a clock that is ahead of the store's, of which a version is a
+    # moment: it would stay the newest for as long as that clock is ahead.
+    if born is not None and started_at.timestamp() > version / 1e6:
+        started_at, heard_at = born, max(born, datetime.fromtimestamp(version / 1e6, UTC))
+        ended = [None if at is None else min(at, heard_at) for at in ended]
     jobs = counts["job_count"]
     return {
         "process_id": process_id,
@@ -187,8 +194,8 @@ def run(
         "partial": "partial" in known or status is None,
         "exit_code": fields.exit_code(known),
         "started_at": started_at,
-        "finished_at": fields.moment(known, "finished_at"),
-        "drained_at": fields.moment(known, "drained_at"),
+        "finished_at": ended[0],
+        "drained_at": ended[1],
         "due_at": fields.time(data, "due_at"),
         "sent_at": fields.time(data, "sent_at"),
         "schedule": fields.text(data, "schedule"),
@@ -204,7 +211,7 @@ def run(
         "arguments": fields.json_text(data, "arguments"),
         "options": fields.json_text(data, "options"),
         "born": fields.count(known, "born"),
-        "version": max(version, fields.count(known, "version")),
+        "version": version,
         "created_at": now,
         "updated_at": now,
     }

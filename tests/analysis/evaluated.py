@@ -42,7 +42,7 @@ class Evaluated:
         self.engine = engine
         self.analyzer = Analyzer(engine, client, settings)
         self._history = History(engine, OWN, "tests", lambda: "store")
-        self._version = 0
+        self._version = int(time.time() * 1e6)
         self.now = time.time()
         """When the runs that are written next have ended, in Unix seconds."""
 
@@ -81,11 +81,13 @@ class Evaluated:
         peak: int = 100_000_000,
         process_id: str = "",
         drained: bool = True,
+        ahead: float = 0.0,
         **about: Any,
     ) -> Row:
-        """Its row."""
+        """Its row; ``ahead`` is its worker's clock."""
         process_id = process_id or str(uuid.uuid4())
-        started = self.now - ago
+        born = self.now - ago
+        started = born + ahead
         known = {
             "run": json.dumps({"source": "console", "duration": seconds, **about}),
             "status": "completed",
@@ -97,7 +99,7 @@ class Evaluated:
             "started_at": f"{started:.6f}",
             "finished_at": f"{started + 1:.6f}",
             "exit_code": "0",
-            "born": str(int(started * 1e6)),
+            "born": str(int(born * 1e6)),
         }
         if drained:
             known["drained_at"] = f"{started + 1:.6f}"

@@ -113,6 +113,22 @@ def test_it_is_over_after_three_normal_runs(fleet: Evaluated) -> None:
     assert [state for state, _ in fleet.turns()] == ["opened", "resolved", "opened"]
 
 
+@pytest.mark.parametrize("ahead", [2.0, 365 * 24 * HOUR])
+def test_a_clock_that_is_ahead_hides_no_later_run(fleet: Evaluated, ahead: float) -> None:
+    fleet.now -= HOUR
+    fleet.steady(many=30)
+    fleet.judge_all()
+    fleet.run(seconds=30.0, ahead=ahead)
+    fleet.analyze_new()
+    for seconds in (10.0, 10.1, 9.9, 10.0, 10.1, 9.9, 90.0):
+        fleet.now += 60
+        fleet.run(seconds=seconds)
+        fleet.analyze_new()
+    assert [state for state, _ in fleet.turns()] == ["opened", "resolved", "opened"]
+    [found] = fleet.analyze().anomalies
+    assert found.anomaly_metrics["current"] == pytest.approx(90.0 / 50)
+
+
 def test_what_stays_becomes_the_new_normal_and_is_told_of_twice_in_all(fleet: Evaluated) -> None:
     fleet.steady(many=40)
     fleet.judge_all()

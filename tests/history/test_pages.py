@@ -75,7 +75,8 @@ def job(
 def run(
     number: int, started: datetime | None, *, version: int = 1, command: str = "mail", **more: str
 ) -> Row:
-    known = {"born": str(int(NOW.timestamp() * 1e6)), "status": "completed", **more}
+    born = (started or NOW).timestamp()
+    known = {"born": str(int(born * 1e6)), "status": "completed", **more}
     if started is not None:
         known["started_at"] = repr(started.timestamp())
     else:

@@ -163,6 +163,30 @@ def test_a_run_of_numbers_in_their_range_is_a_row(known: dict[str, str]) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("ahead", "version", "shown"),
+    [
+        (365 * 86_400.0, 9.0, (0.0, 9.0, 9.0)),
+        (365 * 86_400.0, 60.0, (0.0, 60.0, 60.0)),  # a job's memory was told later
+        (2.0, 1.0, (0.0, 1.0, 1.0)),
+        (2.0, 9.0, (2.0, 10.0, 11.0)),  # the run has outlasted the difference
+        (-2.0, 9.0, (-2.0, 6.0, 7.0)),
+        (-365 * 86_400.0, 9.0, (-365 * 86_400.0, 8.0 - 365 * 86_400, 9.0 - 365 * 86_400)),
+    ],
+)
+def test_a_run_of_a_clock_that_is_ahead_began_when_the_store_heard_of_it(
+    ahead: float, version: float, shown: tuple[float, ...]
+) -> None:
+    began = NOW.timestamp()
+    known = {"born": f"{began * 1e6:.0f}", "run": '{"duration":8.0}'}
+    for name, after in (("started_at", 0), ("finished_at", 8), ("drained_at", 9)):
+        known[name] = repr(began + ahead + after)
+    row = rows.run("p", "c", round((began + version) * 1e6), known, NOW)
+    names = ("started_at", "finished_at", "drained_at")
+    assert tuple((row[name] - NOW).total_seconds() for name in names) == shown
+    assert (row["duration"], row["run_date"]) == (8.0, row["started_at"].date())
+
+
 def test_what_is_no_number_of_json_is_text_in_it() -> None:
     assert dumped([float("nan"), float("-inf"), 1.5, "é"]) == '["NaN","-Infinity",1.5,"é"]'
     assert clean("a\0\ud800é") == "a\ufffd?é"

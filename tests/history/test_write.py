@@ -193,7 +193,7 @@ class TestPartial:
         self, engine: sa.Engine, history: History
     ) -> None:
         whole = run(
-            1,
+            1_002_000_000,
             status="completed",
             job_count="2",
             success_jobs="2",
@@ -203,14 +203,14 @@ class TestPartial:
             run='{"host":"h","source":"cron","duration":0.5}',
         )
         history.write(1, Batch(jobs=[job("a"), job("b")], runs=[whole]))
-        reborn = run(5, partial="1", born="2", job_count="2", success_jobs="1")
+        reborn = run(1_003_000_000, partial="1", born="2", job_count="2", success_jobs="1")
         history.write(1, Batch(jobs=[job("c", 5)], runs=[reborn]))
         row = self.counted(engine)
         assert (row["job_count"], row["success_jobs"]) == (4, 3)  # one of the later two is open
         assert (row["status"], row["exit_code"], row["host"]) == ("completed", 0, "h")
         assert (row["source"], row["run_date"].isoformat()) == ("cron", "1970-01-01")
         assert row["started_at"] == datetime.fromtimestamp(1000.5, UTC)
-        assert row["version"] == 5
+        assert row["version"] == 1_003_000_000
 
     def test_a_run_of_another_birth_is_counted_from_its_rows_too(
         self, engine: sa.Engine, history: History
