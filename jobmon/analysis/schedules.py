@@ -125,7 +125,7 @@ def zone_of(name: str | None) -> tzinfo:
     Raises:
         ValueError: There is none of that name.
     """
-    if name is None or name.upper() in ("", "UTC", "Z"):
+    if name is None or name.upper() in ("", "UTC", "Z", "ETC/UTC"):
         return UTC
     try:
         return ZoneInfo(name)
@@ -135,15 +135,19 @@ def zone_of(name: str | None) -> tzinfo:
         ) from None
 
 
-def declared(command: PerCommand) -> Schedule | None:
+def declared(command: PerCommand, zone: str) -> Schedule | None:
     """The schedule that the configuration gives a command.
+
+    Args:
+        command: Its settings.
+        zone: Where they name none.
 
     Raises:
         ValueError: As of `Schedule.parse`.
     """
     if command.schedule is None:
         return None
-    return Schedule.parse(command.schedule, command.timezone)
+    return Schedule.parse(command.schedule, command.timezone or zone)
 
 
 def refuse_unreadable(settings: Settings) -> None:
@@ -158,7 +162,7 @@ def refuse_unreadable(settings: Settings) -> None:
     problems: list[str] = []
     for name, command in settings.analyze_mode.commands.items():
         try:
-            declared(command)
+            declared(command, settings.analyze_mode.timezone)
         except ValueError as error:
             problems.append(f"analyze_mode.commands: {name}: schedule: {error}")
     if problems:
@@ -214,6 +218,12 @@ class Told(NamedTuple):
     """``beat`` or ``rq cron``; empty where none tells of it."""
     is_off: bool = False
     """It was disabled or taken out: no run is to be expected, whatever came before."""
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """Of its first cron line in one; None where there is none, or it is UTC, which is what is
+        set where nobody sets any."""
+        return next((one.zone for one in self.schedules if one.zone is not UTC), None)
 
 
 def told(schedules: Schedules, command: str, app: str, *, was_scheduled: bool = False) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -48,6 +48,10 @@ class Moment(NamedTuple):
     def open_runs(self, key: CommandKey) -> list[CommandRun]:
         """Those of a command whose start is known."""
         return [one for one in self.running.get(key, ()) if one.started_at is not None]
+
+    def zone(self, key: CommandKey, wanted: Wishes) -> tzinfo:
+        """Of a command's hours and weekdays."""
+        return wanted.zone if wanted.is_own_zone else self.told(key).zone or wanted.zone
 
     def told(self, key: CommandKey, *, was_scheduled: bool = False) -> Told:
         """What they tell of a command."""
@@ -171,7 +175,7 @@ def turn(
     """
     key = window.key
     running = this.open_runs(key)
-    found = evaluate(window, queue_times, incidents, wanted.thresholds, wanted.zone or UTC)
+    found = evaluate(window, queue_times, incidents, wanted.thresholds, this.zone(key, wanted))
     starts = _starts(window, running)
     names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
     awaited = expectation(this, window, wanted) if looks_for_missed else None
@@ -208,7 +212,7 @@ def expectation(this: Moment, window: Window, wanted: Wishes) -> Expectation | N
         schedules=declared.schedules,
         source=declared.source,
         margin_seconds=wanted.start_margin_seconds,
-        zone=wanted.zone,
+        zone=this.zone(window.key, wanted),
         silence_seconds=wanted.silence_seconds,
         seen_until=this.seen_until,
         is_running=bool(running),

@@ -20,8 +20,10 @@ class Wishes(NamedTuple):
     thresholds: Thresholds
     rules: Rules
     owner: str | None
-    zone: tzinfo | None
-    """Of its hours and weekdays, if it is known."""
+    zone: tzinfo
+    """Of its hours and weekdays, unless a scheduler tells a better one."""
+    is_own_zone: bool
+    """It was set for this command: nobody else is asked."""
     schedule: Schedule | None
     """Declared here, whatever a scheduler tells."""
     silence_seconds: float
@@ -37,8 +39,9 @@ def wishes(settings: Settings, command: str) -> Wishes:
         thresholds=Thresholds.of(settings.analyze_mode, own),
         rules=Rules(own.failures_to_open, own.successes_to_resolve, own.mute),
         owner=own.owner,
-        zone=None if own.timezone is None else zone_of(own.timezone),
-        schedule=declared(own),
+        zone=zone_of(own.timezone or settings.analyze_mode.timezone),
+        is_own_zone=own.timezone is not None,
+        schedule=declared(own, settings.analyze_mode.timezone),
         silence_seconds=settings.analyze_mode.missed_execution_threshold_hours * 3600,
         start_margin_seconds=own.start_margin_seconds,
         maximum_run_time_seconds=own.maximum_run_time_seconds,

@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explained(window: Window, last: int, this: Moment, settings: Settings) -> _Explained:
     wanted = wishes(settings, window.key.command)
+    wanted = wanted._replace(zone=this.zone(window.key, wanted))
     return _Explained(window, _judged(window, last, wanted), expectation(this, window, wanted))
 
 
@@ -128,7 +129,7 @@ def _judged(window: Window, last: int, wanted: Wishes) -> list[_Judged]:
     """The last runs, the newest last."""
     runs = Runs(*np.ascontiguousarray(window.numbers[comparable(window)].T))
     return [
-        _Judged(one, judge(runs.first(at), one, wanted.thresholds, wanted.zone or UTC))
+        _Judged(one, judge(runs.first(at), one, wanted.thresholds, wanted.zone))
         for at in range(max(0, len(runs) - last), len(runs))
         for one in (runs.run(at),)
     ]

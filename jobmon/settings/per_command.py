@@ -27,7 +27,7 @@ class PerCommand(NamedTuple):
     schedule: str | None = None
     """A cron line, or ``every 15 minutes``."""
     timezone: str | None = None
-    """Of the schedule: a cron line's, or that of an inferred one."""
+    """Of its hours and weekdays, and of its schedule. None: the scheduler's, or the general one."""
     start_margin_seconds: float | None = None
     """How late a start may be."""
     maximum_run_time_seconds: float | None = None
@@ -133,6 +133,11 @@ def _ratio(above: float, most: float, allowed: str) -> Rule[float]:
     return Rule(allowed, check)
 
 
+def zone() -> Rule[str]:
+    """A time zone by its name, as IANA has it."""
+    return parse.text(64, allowed="a time zone such as Europe/Berlin", check=_zone)
+
+
 def _zone(value: str) -> str:
     from zoneinfo import ZoneInfo
 
@@ -150,7 +155,7 @@ _MEMBERS: Final[dict[str, Rule[object]]] = {
         pattern=f"\\s*(?:{_FIVE_FIELDS}|(?i:{_SPECIAL}|{_EVERY}))\\s*",
         allowed='a cron line of five fields, @daily and the like, or such as "every 15 minutes"',
     ),
-    "timezone": parse.text(64, allowed="a time zone such as Europe/Berlin", check=_zone),
+    "timezone": zone(),
     "start_margin_seconds": parse.number(0, 2_678_400, "s"),
     "maximum_run_time_seconds": parse.number(1, 31_536_000, "s"),
     "failures_to_open": parse.whole(1, 100),

@@ -484,6 +484,13 @@ class AnalyzeMode(Section):
         "Silence after which a run is missed, of a command that ran regularly and whose schedule "
         "is neither declared nor can be inferred; or two usual intervals, if that is longer.",
     )
+    timezone: str = _key(
+        "UTC",
+        per_command.zone(),
+        "Time zone of hours, weekdays and schedules, of a command that has none of its own and "
+        "whose scheduler tells none. Work that follows local hours shifts in UTC with each change "
+        "of the clocks.",
+    )
     commands: PerCommands = _key(
         PerCommands(),
         per_command.commands(),

@@ -161,8 +161,9 @@ def test_the_first_of_several_is_due_next() -> None:
 
 def test_the_configuration_gives_a_command_its_schedule() -> None:
     command = PerCommand(schedule="0 4 * * *", timezone=BERLIN)
-    assert declared(command) == Schedule.parse("0 4 * * *", BERLIN)
-    assert declared(PerCommand(timezone=BERLIN)) is None
+    assert declared(command, "UTC") == Schedule.parse("0 4 * * *", BERLIN)
+    assert declared(PerCommand(schedule="0 4 * * *"), BERLIN) == declared(command, "UTC")
+    assert declared(PerCommand(timezone=BERLIN), "UTC") is None
 
 
 def test_every_schedule_that_cannot_be_read_is_named_at_once() -> None:

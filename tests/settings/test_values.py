@@ -45,6 +45,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "analyze_mode.analysis_interval_minutes": ("5", 5),
     "analyze_mode.schedule_analysis_enabled": ("off", False),
     "analyze_mode.missed_execution_threshold_hours": ("1.5", 1.5),
+    "analyze_mode.timezone": ("Europe/Berlin", "Europe/Berlin"),
     "analyze_mode.commands": ('{"a:*": {"mute": true}}', {"a:*": PerCommand(mute=True)}),
     "alertmanager.urls": (
         "http://am-1:9093/, https://u:p@am-2/x",
@@ -222,6 +223,7 @@ BAD: list[tuple[str, object]] = [
     *(("analyze_mode.performance_threshold", value) for value in (1, 1000.1, "x")),
     *(("analyze_mode.performance_threshold_lower", value) for value in (1, -0.1, True)),
     *(("analyze_mode.missed_execution_threshold_hours", value) for value in (0, 8761)),
+    *(("analyze_mode.timezone", value) for value in ("Europe/Berln", "Europe", "", "CEST+2", 1)),
     *(("analyze_mode.retention_days", value) for value in (0, 366)),
     *(("analyze_mode.analysis_interval_minutes", value) for value in (0, 10_081)),
     *(("alertmanager.urls", [value]) for value in ("am:9093", "http://", "http://h?q", "ftp://h")),
