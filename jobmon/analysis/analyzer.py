@@ -108,7 +108,8 @@ class Analyzer:
         names = commands
         if names is None:
             ran = self._reader.commands(self._since(this))
-            names = sorted({*ran, *(key.command for key in new)})
+            stopped = (key for key, _ in self._incidents.open(str(Kind.MISSED_EXECUTION)))
+            names = sorted({*ran, *(key.command for key in (*new, *stopped))})
         report = self._evaluate(this, token, names, new, None, record=record, deadline=deadline)
         if commands is None and record:
             self._learning.forget(self._since(this).timestamp())

@@ -15,7 +15,7 @@ from jobmon.analysis.severity import FALLING, GOOD_NEWS
 from jobmon.anomaly import State
 from jobmon.history.incidents import REOPENS_WITHIN, Incident
 
-Resolution = Literal["recovered", "accepted", "superseded", "started", "ended"]
+Resolution = Literal["recovered", "accepted", "superseded", "started", "ended", "given up"]
 
 OPPOSITE: Final[dict[Kind, Kind]] = {
     one: other
@@ -117,7 +117,7 @@ def end(known: Incident, resolution: Resolution, now: datetime) -> Step:
     if known.state == "pending":
         return Step(None)
     # What began with a start that was missing, or with one run, does not come back.
-    final = resolution in ("started", "ended", "superseded")
+    final = resolution in ("started", "ended", "superseded", "given up")
     over = replace(
         known,
         state="resolved",

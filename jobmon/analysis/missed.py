@@ -17,6 +17,9 @@ from jobmon.analysis.schedules import Schedule, next_due
 
 MOST_MISSED: Final = 3
 """Due times in a row after which a command counts as stopped."""
+_GIVEN_UP_SECONDS: Final = 7 * 86_400.0
+"""After the first due time, or three intervals. What has stopped for so long was renamed or
+retired, unless somebody declares that it must run."""
 _EARLY_SECONDS: Final = 60.0
 """Clocks differ: a start so soon before a due time is that time's start."""
 _FUTURE_SECONDS: Final = 3_600.0
@@ -87,7 +90,7 @@ def expected(
 
     However many due times pass, one start is awaited: of the first. A start up to a minute early
     counts for a due time; a late one for the latest before it. A command that never ran is not
-    expected.
+    expected, nor is one without declared schedules that has stopped for a week.
 
     Args:
         starts: Of its runs, in Unix seconds, in any order; those that run included.
@@ -128,6 +131,9 @@ def expected(
     missed_count = 0
     if judged_at >= late_at and not is_running:
         missed_count = _passed(schedules, due_at, interval, judged_at - (late_at - due_at))
+    given_up_at = due_at + max(_GIVEN_UP_SECONDS, MOST_MISSED * interval)
+    if missed_count == MOST_MISSED and judged_at >= given_up_at and not schedules:
+        return None
     return Expectation(
         due_at=due_at,
         late_at=late_at,

@@ -53,7 +53,8 @@ def over(command: str, kind: Kind, resolution: str) -> str:
     Args:
         command: Its name.
         kind: Of the anomaly.
-        resolution: ``recovered``, ``accepted``, ``superseded``, ``started`` or ``ended``.
+        resolution: ``recovered``, ``accepted``, ``superseded``, ``started``, ``ended`` or
+            ``given up``.
     """
     name = inert(command, _LONGEST_NAME)
     what = kind.value.replace("_", " ")
@@ -62,6 +63,7 @@ def over(command: str, kind: Kind, resolution: str) -> str:
         "accepted": f"{name} stays as it is, and that counts as normal from now on: {what} is over",
         "superseded": f"{name} differs the other way round by now: {what} is over",
         "started": f"{name} has started again",
+        "given up": f"{name} is expected to start no longer",
         "ended": f"the run of {name} that took so long has ended",
     }[resolution]
     return inert(said, LONGEST)

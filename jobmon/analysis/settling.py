@@ -49,7 +49,9 @@ class Settling:
             own = values.get(answer.row_id)
             if own is not None:  # else it was deleted meanwhile
                 self._run(answer, own)
-        self._starts(values)
+        self._starts(
+            values, is_declared=bool(turn.wishes.schedule or this.told(turn.key).schedules)
+        )
         self._ends()
 
     def changes(self) -> list[Change]:
@@ -103,7 +105,7 @@ class Settling:
         known = self._known(check.kind)
         return check.p_value <= self._highest or (known is not None and known.state == "open")
 
-    def _starts(self, values: Mapping[int, RunValues]) -> None:
+    def _starts(self, values: Mapping[int, RunValues], *, is_declared: bool) -> None:
         turn = self._turn
         last = turn.last_start
         row = values.get(last) if isinstance(last, int) else None
@@ -119,6 +121,9 @@ class Settling:
             if process_id not in (None, one.process_id):
                 step = end(one, "started", self._now)
                 self._take(one, step, process_id, None)
+            elif turn.expectation is None and not is_declared:
+                step = end(one, "given up", self._now)
+                self._take(one, step, one.process_id, None)
         awaited, check = turn.expectation, missed(turn.expectation)
         if awaited is None or check is None or row is None or not check.is_anomaly:
             return

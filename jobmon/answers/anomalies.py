@@ -82,8 +82,8 @@ class Incident(Anomaly):
     """When it had become so much worse that it was told once more."""
     resolved_at: Instant | None
     resolution: str | None
-    """`recovered`, `accepted` as the new normal, `superseded` by its opposite, `started` again, or
-    `ended`."""
+    """`recovered`, `accepted` as the new normal, `superseded` by its opposite, `started` again,
+    `ended`, or `given up`: nobody declared that it must start, and it has not for a week."""
 
 
 @dataclass(frozen=True, slots=True)

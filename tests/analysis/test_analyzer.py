@@ -216,15 +216,7 @@ class TestSilence:
             assert report.counts()["total_anomalies"] == len(report.anomalies) == 0
             assert report.warnings == ["Missed scheduled executions detected: data:process"]
         assert fleet.turns() == [("opened", Kind.MISSED_EXECUTION)]
-        with fleet.engine.begin() as connection:
-            for row_id, start in connection.execute(
-                sa.select(OWN.command_metrics.c.id, OWN.command_metrics.c.started_at)
-            ).all():
-                connection.execute(
-                    sa.update(OWN.command_metrics)
-                    .where(OWN.command_metrics.c.id == row_id)
-                    .values(started_at=start - timedelta(hours=3))
-                )
+        fleet.age(timedelta(hours=3))
         for _ in range(2):
             [missed] = fleet.analyze().missed
             assert missed.missed_in_a_row == 3
@@ -235,6 +227,40 @@ class TestSilence:
         assert [state for state, _ in fleet.turns()] == ["opened", "escalated", "resolved"]
         [row] = fleet.incidents()
         assert (row["resolution"], row["occurrences"]) == ("started", 3)
+
+    @pytest.mark.parametrize("days", [8, 40])  # of which 30 are read
+    def test_what_nobody_declared_is_given_up_and_does_not_come_back(
+        self, fleet: Evaluated, days: int
+    ) -> None:
+        fleet.now -= 1.7 * HOUR
+        fleet.steady(many=60, every=HOUR)
+        fleet.judge_all()
+        fleet.analyze()
+        fleet.age(timedelta(days=days))
+        for _ in range(2):
+            report = fleet.analyze()
+            assert (report.missed, report.warnings, report.errors) == ([], [], [])
+            assert [state for state, _ in fleet.turns()] == ["opened", "resolved"]
+        [row] = fleet.incidents()
+        assert (row["state"], row["resolution"]) == ("resolved", "given up")
+        fleet.start()
+        fleet.analyze()
+        assert len(fleet.turns()) == 2
+
+    @pytest.mark.parametrize("days", [8, 40])
+    def test_what_is_declared_is_not_given_up(
+        self, own_database: Database, store: RedisServer, days: int
+    ) -> None:
+        wanted = {"data:process": {"schedule": "every 1 hour"}}
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            fleet.now -= 1.7 * HOUR
+            fleet.steady(many=60, every=HOUR)
+            fleet.judge_all()
+            fleet.analyze()
+            fleet.age(timedelta(days=days))
+            fleet.analyze()
+            [row] = fleet.incidents()
+            assert (row["state"], row["resolution"]) == ("open", None)
 
     def test_it_is_nobodys_business_where_that_is_switched_off(
         self, own_database: Database, store: RedisServer

@@ -197,7 +197,7 @@ def test_starts_that_are_missing_are_told_of_once_and_once_more_when_it_seems_to
 
 
 def test_what_ended_by_a_start_or_an_end_does_not_come_back() -> None:
-    for resolution in ("started", "ended", "superseded"):
+    for resolution in ("started", "ended", "superseded", "given up"):
         step = end(after(seen(1)), resolution, NOW)
         assert step.turn == RESOLVED
         assert step.incident is not None

@@ -309,6 +309,18 @@ def test_what_is_inferred_has_its_own_margin() -> None:
     assert silent(hourly, 1.6 * HOUR, margin_seconds=2 * HOUR) == ("inferred: every 1 h", 0)
 
 
+def test_what_has_stopped_for_a_week_is_expected_no_longer_unless_it_is_declared() -> None:
+    hourly = every(HOUR, 30)
+    assert silent(hourly, 7 * DAY) == ("inferred: every 1 h", 3)
+    assert silent(hourly, 7 * DAY + HOUR) is None
+    assert silent(hourly, 8 * DAY, is_running=True) == ("inferred: every 1 h", 0)
+    assert silent(hourly, 8 * DAY, seen_until=float(hourly[-1]) + DAY) == ("inferred: every 1 h", 3)
+    assert silent(hourly, 8 * DAY, schedules=[Schedule.parse(HOURLY)]) == ("cron", 3)
+    weekly = every(7 * DAY, 20)
+    assert silent(weekly, 27 * DAY) == ("inferred: at this time of earlier days", 3)
+    assert silent(weekly, 28 * DAY) is None
+
+
 def test_a_declared_schedule_goes_before_what_is_inferred() -> None:
     weekly = [Schedule.parse("0 0 * * 1")]
     assert silent(every(HOUR, 30), 5 * HOUR, schedules=weekly) == ("cron", 0)

@@ -146,7 +146,7 @@ def test_what_is_over_says_why() -> None:
         "c seems to have stopped: it has missed 3 starts in a row, and last started 3.1 days ago; "
         "it usually starts every 24 h"
     )
-    for resolution in ("recovered", "accepted", "superseded", "started", "ended"):
+    for resolution in ("recovered", "accepted", "superseded", "started", "ended", "given up"):
         assert over("c", Kind.MEMORY_GROWTH, resolution).isprintable()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +88,18 @@ def test_of_an_entry_that_is_disabled_nothing_is_due(fleet: Evaluated) -> None:
     assert missing(fleet) == []
     fleet.scheduler(HOURLY)
     assert missing(fleet) == ["data:process"]
+
+
+def test_what_a_scheduler_tells_of_is_given_up_once_it_is_disabled(fleet: Evaluated) -> None:
+    silent(fleet, many=60)
+    fleet.scheduler(HOURLY)
+    assert missing(fleet) == ["data:process"]
+    fleet.age(timedelta(days=8))
+    assert missing(fleet) == ["data:process"]
+    fleet.scheduler(HOURLY | {"enabled": False})
+    assert missing(fleet) == []
+    [row] = fleet.incidents()
+    assert (row["state"], row["resolution"]) == ("resolved", "given up")
 
 
 @pytest.mark.parametrize(
