@@ -118,7 +118,7 @@ def test_s62_the_answer_has_the_documented_keys_whose_sums_agree(
     numbers = one["anomaly_metrics"]
     assert {"current", "baseline_avg", "baseline_std", "ratio", "change_percent"} <= numbers.keys()
     assert 0 <= one["p_value"] < 0.01
-    assert one["summary"].startswith("data:slow took 2.5 min; ")
+    assert one["summary"].startswith("the 100 jobs of data:slow ran 2.5 min in all; ")
     assert found["data:fast"]["anomaly_severity"] == "low"
     (incident,) = (entry for entry in kept if entry["id"] == one["id"])
     assert incident["baseline"] == one["baseline"]
