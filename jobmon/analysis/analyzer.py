@@ -159,6 +159,7 @@ class Analyzer:
         for some in chunks(names, COMMANDS):
             if deadline is not None and time.monotonic() > deadline:
                 report.errors.append(_LATE)
+                report.is_complete = False
                 break
             turns += self._turns(this, some, new, only, report)
         report.commands_analyzed = sum(one.last_start is not None for one in turns)
