@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
+from jobmon.analysis.evaluation import LEAST_NEW, MOST_NEW
 from jobmon.analysis.learning import Learning
 from jobmon.analysis.report import Insufficient, Report
 from jobmon.analysis.runs import ENOUGH_RUNS
@@ -40,6 +41,8 @@ _LATE: Final = "not all commands were evaluated: the time was up"
 _NOT_READ: Final = "its runs could not be read"
 _NOT_JUDGED: Final = "its runs could not be judged"
 _NOT_WRITTEN: Final = "what was found could not be written"
+_MOST_JUDGED: Final = 5_000
+"""New runs in one evaluation, about: a judgement takes some milliseconds."""
 _DAY: Final = timedelta(days=1)
 _log: Final = logging.getLogger("jobmon.analysis")
 
@@ -163,7 +166,7 @@ class Analyzer:
                 break
             turns += self._turns(this, some, new, only, report)
         report.commands_analyzed = sum(one.last_start is not None for one in turns)
-        # A few of 10,000 commands differ by chance: what is news is known once all are judged.
+        # A few of 10,000 runs differ by chance: what is news is known once all are judged.
         highest = limit([p_value for one in turns for p_value in one.p_values])
         for some in chunks(turns, COMMANDS):
             settled = self._settle(this, some, highest, report)
@@ -199,6 +202,7 @@ class Analyzer:
             windows += (one for one in found if only is None or one.key in only)
             if not found:
                 report.unknown.append(name)
+        most_new = min(MOST_NEW, max(LEAST_NEW, _MOST_JUDGED // max(1, len(new))))
         queue_times = self._reader.queue_times(
             one.process_id for window in windows for one in window.unjudged
         )
@@ -210,6 +214,7 @@ class Analyzer:
                     wishes(self._settings, key.command),
                     looks_for_missed=self._settings.analyze_mode.schedule_analysis_enabled,
                     learns=self._learning.is_wanted(key, has_new=bool(window.unjudged)),
+                    most_new=most_new,
                 )
             except Exception as error:
                 _fail(report, key.command, _NOT_JUDGED, error)

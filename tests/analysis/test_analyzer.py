@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
 
-from jobmon.analysis import turns
+from jobmon.analysis import analyzer, turns
 from jobmon.analysis.checks import Kind
+from jobmon.analysis.discoveries import limit
 from jobmon.analysis.evaluation import Evaluation, evaluate
 from jobmon.history import rows, runs
 from jobmon.history.fence import FencedError
@@ -180,6 +183,40 @@ def test_one_command_alone_can_be_meant(fleet: Evaluated) -> None:
     assert [one.command_name for one in report.anomalies] == ["b"]
     assert fleet.events() == []
     assert fleet.analyze_new().events == 2
+
+
+class TestChance:
+    """How many tests there are in all."""
+
+    def test_what_was_judged_before_hides_nothing_that_is_new(
+        self, fleet: Evaluated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(30):
+            fleet.steady(f"other:{number}", many=12)
+        fleet.steady(many=20)
+        fleet.judge_all()
+        fleet.run(seconds=30.0)
+        seen: list[int] = []
+
+        def counted(p_values: Iterable[float]) -> float:
+            among = list(p_values)
+            seen.append(len(among))
+            return limit(among)
+
+        monkeypatch.setattr(analyzer, "limit", counted)
+        assert fleet.analyze(record=False).commands_analyzed == 31
+        [alone] = fleet.analyze_new().anomalies
+        assert fleet.analyze().anomalies == [replace(alone, detected_at=ANY)]
+        whole, new, none = seen
+        assert whole == new > none == 0
+
+
+def test_of_a_burst_none_is_left_out(fleet: Evaluated) -> None:
+    fleet.steady(many=40)
+    fleet.judge_all()
+    fleet.runs("data:process", [{"seconds": 30.0}, *[{"seconds": 10.0}] * 60], every=60)
+    fleet.analyze_new()
+    assert [state for state, _ in fleet.turns()] == ["opened", "resolved"]
 
 
 class TestSilence:
