@@ -216,6 +216,7 @@ def expectation(this: Moment, window: Window, wanted: Wishes) -> Expectation | N
         seen_until=this.seen_until,
         is_running=bool(running),
         ended_at=_ended_at(window),
+        next_starts=window.next_starts,
     )
 
 

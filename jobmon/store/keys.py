@@ -515,7 +515,8 @@ TABLE: Final = (
         "`failure_ratio`, `expected_at`, `grace_seconds`, …; at most 500",
         "",
         "three times `analyze_mode.analysis_interval_minutes`, at least 1 h, after the last "
-        "analysis; of a command, removed `analyze_mode.retention_days` after its last run",
+        "analysis; of a command, removed `analyze_mode.retention_days` after its last run "
+        "unless a start is awaited",
         "analysis",
     ),
     Key(

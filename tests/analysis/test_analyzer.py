@@ -16,6 +16,7 @@ from jobmon.analysis import analyzer, turns
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
 from jobmon.analysis.evaluation import Evaluation, evaluate
+from jobmon.analysis.schedules import Schedule
 from jobmon.history import rows, runs
 from jobmon.history.fence import FencedError
 from jobmon.history.rows import Row
@@ -25,6 +26,25 @@ from jobmon.settings import SettingsError
 from tests.analysis.evaluated import HOUR, OWN, Evaluated, evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database
+
+WEEK = 168 * HOUR
+
+
+def _move_back(fleet: Evaluated, span: timedelta) -> None:
+    """All runs, as if that time had passed."""
+    own = OWN.command_metrics.c
+    with fleet.engine.begin() as connection:
+        for row_id, start in connection.execute(sa.select(own.id, own.started_at)).all():
+            moved = sa.update(OWN.command_metrics).where(own.id == row_id)
+            connection.execute(moved.values(started_at=start - span))
+
+
+def _times(schedule: Schedule, until: float) -> list[float]:
+    """Of the last two hundred days."""
+    found = [schedule.after(until - 200 * 24 * HOUR)]
+    while found[-1] <= until:
+        found.append(schedule.after(found[-1]))
+    return found[:-1]
 
 
 @pytest.fixture
@@ -237,15 +257,7 @@ class TestSilence:
             assert report.counts()["total_anomalies"] == len(report.anomalies) == 0
             assert report.warnings == ["Missed scheduled executions detected: data:process"]
         assert fleet.turns() == [("opened", Kind.MISSED_EXECUTION)]
-        with fleet.engine.begin() as connection:
-            for row_id, start in connection.execute(
-                sa.select(OWN.command_metrics.c.id, OWN.command_metrics.c.started_at)
-            ).all():
-                connection.execute(
-                    sa.update(OWN.command_metrics)
-                    .where(OWN.command_metrics.c.id == row_id)
-                    .values(started_at=start - timedelta(hours=3))
-                )
+        _move_back(fleet, timedelta(hours=3))
         for _ in range(2):
             [missed] = fleet.analyze().missed
             assert missed.missed_in_a_row == 3
@@ -305,6 +317,60 @@ class TestOverdue:
         assert fleet.analyze_new().further == []
         assert fleet.analyze_new().commands_analyzed == 0
         assert fleet.analyzer._overdue_at[running] > fleet.now + 500
+
+
+class TestRare:
+    """Commands of which 30 days hold too few runs, or none."""
+
+    def test_a_weekly_one_is_judged_and_its_start_is_missed(self, fleet: Evaluated) -> None:
+        fleet.now -= HOUR
+        fleet.steady(many=10, every=WEEK)
+        fleet.judge_all()
+        slow = fleet.run(seconds=30.0)
+        report = fleet.analyze()
+        assert [one.process_id for one in report.anomalies] == [slow]
+        assert (report.insufficient, report.missed) == ([], [])
+        _move_back(fleet, timedelta(days=8))
+        [missed] = fleet.analyze().missed
+        assert missed.expected_interval_hours == pytest.approx(168, abs=2)
+
+    def test_a_monthly_one_is_missed_though_its_last_run_is_more_than_30_days_ago(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        due_at = datetime.now(UTC) - timedelta(hours=10)
+        line = f"{due_at.minute} {due_at.hour} {due_at.day} * *"
+        wanted = {"data:monthly": {"schedule": line}}
+        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+            *_, before, _ = _times(Schedule.parse(line, "UTC"), fleet.now)
+            fleet.run("data:monthly", ago=fleet.now - before)
+            fleet.run("data:other", ago=fleet.now - before)
+            report = fleet.analyze()
+            assert [one.command_name for one in report.missed] == ["data:monthly"]
+            assert report.commands_analyzed == 1
+            assert fleet.analyze_new().commands_analyzed == 0
+
+    def test_one_that_has_stopped_long_ago_is_awaited_no_more(self, fleet: Evaluated) -> None:
+        fleet.steady(many=40, every=24 * HOUR)
+        fleet.judge_all()
+        _move_back(fleet, timedelta(days=31))
+        report = fleet.analyze()
+        assert (report.commands_analyzed, report.missed, report.unknown) == (0, [], [])
+        assert fleet.analyze(commands=["data:process"]).unknown == ["data:process"]
+
+
+def test_one_that_runs_rarely_is_watched_whatever_its_namesake_does(
+    own_database: Database, store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MOST_RUNS", 30)
+    with evaluated(own_database, store) as fleet:
+        fleet.now -= 30 * HOUR
+        fleet.steady(many=10, every=12 * HOUR, app="rare")
+        fleet.now += 30 * HOUR
+        fleet.steady(many=40, every=0.25 * HOUR, app="busy")
+        fleet.judge_all()
+        for commands in (None, ["data:process"]):
+            fleet.analyzer = analyzer.Analyzer(fleet.engine, fleet.client, fleet.settings)
+            assert [one.app for one in fleet.analyze(commands=commands).missed] == ["rare"]
 
 
 class TestWishes:
