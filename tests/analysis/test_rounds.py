@@ -33,6 +33,7 @@ def test_one_that_the_time_was_too_short_for_is_no_analysis_of_all(
 ) -> None:
     with made("sqlite", tmp_path) as database, evaluated(database, store) as fleet:
         fleet.steady(many=3)
+        fleet.judge_all()
         rounds = Rounds(fleet.settings)
         for deadline in (time.monotonic() - 1, None, time.monotonic() + 60):
             report = rounds.all(deadline=deadline) if deadline else rounds.scheduled(HOUR)
