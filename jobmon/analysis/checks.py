@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -80,6 +81,8 @@ class Check:
     runs: int = 1
     """Newest runs that differ: 1, or of a change that lasts so many. `current` is then their mean,
     at the size and hour of the run judged, and the centre is that of the runs before them."""
+    due: datetime | None = None
+    """Of a start that is awaited by a schedule, declared or inferred: when, in that one's zone."""
 
 
 @dataclass(frozen=True, slots=True)

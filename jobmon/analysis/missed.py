@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -18,6 +18,7 @@ from jobmon.analysis.schedules import Schedule, next_due
 
 MOST_MISSED: Final = 3
 """Due times in a row after which a command counts as stopped."""
+_SILENCE: Final = "silence"
 _EARLY_SECONDS: Final = 60.0
 """Clocks differ: a start so soon before a due time is that time's start."""
 _FUTURE_SECONDS: Final = 3_600.0
@@ -57,11 +58,20 @@ class Expectation:
     first_start_at: float
     spread: float
     """Robust standard deviation of the logarithm of the times between starts."""
+    zone: tzinfo
+    """Of the schedule."""
 
     @property
     def is_missed(self) -> bool:
         """The start is late by more than its margin."""
         return self.missed_count > 0
+
+    @property
+    def due(self) -> datetime | None:
+        """`due_at` in the zone of the schedule; None where there is none, but silence."""
+        if self.source == _SILENCE:
+            return None
+        return datetime.fromtimestamp(self.due_at, self.zone)
 
 
 def expected(
@@ -152,6 +162,7 @@ def expected(
         start_count=len(seen),
         first_start_at=float(seen[0]),
         spread=_spread(seen),
+        zone=zone or (schedules[0].zone if schedules else UTC),
     )
 
 
@@ -184,6 +195,7 @@ def missed(expectation: Expectation | None) -> Check | None:
         test=expectation.source[:64],
         threshold=high / usual,
         is_anomaly=expectation.is_missed,
+        due=expectation.due,
     )
 
 
@@ -236,7 +248,7 @@ def _undeclared(
         silence = max(silence_seconds, 4 * longest)
     else:
         return None
-    return _Undeclared(last + silence, last + silence, interval, "silence")
+    return _Undeclared(last + silence, last + silence, interval, _SILENCE)
 
 
 def _resumes_at(next_starts: Mapping[int, float], last: float) -> float:

@@ -13,6 +13,7 @@ from jobmon.analysis.units import (
     count,
     count_unit,
     digits,
+    many,
     size,
     span,
     time_unit,
@@ -37,14 +38,15 @@ def sentence(command: str, check: Check, jobs: float = 0.0, failed: float = 0.0)
     return inert(_SENTENCES[check.kind](name, check, jobs, failed), LONGEST)
 
 
-def stopped(command: str, check: Check, many: int) -> str:
-    """Of a command that has missed so many starts in a row that it seems to run no more."""
+def stopped(command: str, check: Check, times: int) -> str:
+    """Of a command that has missed so many starts in a row, or more, that it seems to be over."""
     name = inert(command, _LONGEST_NAME)
-    return inert(
-        f"{name} seems to have stopped: it has missed {many} starts in a row, and last started "
-        f"{span(check.current * 3600)} ago{_every(check)}",
-        LONGEST,
-    )
+    missed = f"{name} seems to have stopped: it has missed at least {times} starts in a row"
+    if check.due is None:
+        said = f"{missed}, and last started {span(check.current * 3600)} ago{_every(check)}"
+    else:
+        said = f"{missed}, the first at {_at(check.due)}; it last started at {_last_start(check)}"
+    return inert(said, LONGEST)
 
 
 def over(command: str, kind: Kind, resolution: str) -> str:
@@ -68,19 +70,33 @@ def over(command: str, kind: Kind, resolution: str) -> str:
 
 
 def _slow(name: str, check: Check, jobs: float, _failed: float) -> str:
-    return f"{name} took {span(_work(check, jobs))}{_of_runs(check)}; {_usual_time(check, jobs)}"
+    return _time(name, check, jobs)
 
 
 def _fast(name: str, check: Check, jobs: float, _failed: float) -> str:
-    took = f"{name} took only {span(_work(check, jobs))}{_of_runs(check)}"
-    return f"{took}; {_usual_time(check, jobs)}"
+    return _time(name, check, jobs, "only ")
+
+
+def _time(name: str, check: Check, jobs: float, few: str = "") -> str:
+    """Of jobs: what they ran, added up. The run may be over sooner, as they run side by side."""
+    if check.metric != _PER_JOB:
+        took = f"{name} took {few}{span(check.current)}{_of_runs(check)}"
+        return f"{took}; it usually takes {_range(check, time_unit)}{_last(check)}"
+    ran = f"ran {few}{span(check.current * jobs)}"
+    usual = f"{_range(check, time_unit, jobs)}{_last(check)}"
+    if _is_one(jobs):
+        ran = f"the job of {name} {ran}{_of_runs(check)}"
+        return f"{ran}; in runs with one job it usually runs {usual}"
+    ran = f"the {count(jobs)} jobs of {name} {ran} in all{_of_runs(check)}"
+    return f"{ran}; those of runs with about as many usually run {usual}"
 
 
 def _workload(name: str, check: Check, _jobs: float, _failed: float) -> str:
     few = "only " if check.kind is Kind.WORKLOAD_DROP else ""
-    had = f"{few}{count(check.current)}" if check.current else "no"
+    number = digits(check.current)
+    had = f"{few}{number}" if check.current else "no"
     usual = _range(check, count_unit)
-    noun = "job" if check.current == 1 else "jobs"
+    noun = "job" if number == "1" else "jobs"
     return f"{name} had {had} {noun}{_of_runs(check)}; it usually has {usual}{_last(check)}"
 
 
@@ -88,25 +104,39 @@ def _failures(name: str, check: Check, jobs: float, failed: float) -> str:
     few = "only " if check.kind is Kind.FAILURE_RATE_DROP else ""
     usual = check.baseline.centre
     often = f"usually about {digits(usual)} % fail" if usual >= 0.05 else "usually almost none do"
-    how_many = f"{few}{count(failed)} of {count(jobs)} jobs of {name} failed"
-    return f"{how_many} ({digits(check.current)} %); {often}{_last(check)}"
+    if _is_one(jobs):
+        how_many = f"the job of {name} {'failed' if failed else 'did not fail'}"
+    elif not failed:
+        how_many = f"none of {count(jobs)} jobs of {name} failed"
+    else:
+        how_many = f"{few}{count(failed)} of {count(jobs)} jobs of {name} failed"
+        how_many += f" ({digits(check.current)} %)"
+    return f"{how_many}; {often}{_last(check)}"
 
 
 def _memory(name: str, check: Check, jobs: float, _failed: float) -> str:
     needed = f"{name} needed {size(check.current)} of memory at its peak{_of_runs(check)}"
-    subject = f"runs with about {count(jobs)} jobs usually need" if jobs else "it usually needs"
+    alike = "runs with one job" if _is_one(jobs) else f"runs with about {count(jobs)} jobs"
+    subject = f"{alike} usually need" if jobs else "it usually needs"
     return f"{needed}; {subject} {_range(check, bytes_unit)}{_last(check)}"
 
 
-def _queue(name: str, check: Check, _jobs: float, _failed: float) -> str:
-    waited = f"jobs of {name} waited {span(check.current)} in their queue{_of_runs(check)}"
-    return f"{waited}; usually they wait {_range(check, time_unit)}{_last(check)}"
+def _queue(name: str, check: Check, jobs: float, _failed: float) -> str:
+    waited = f"waited {span(check.current)} in"
+    usual = f"{_range(check, time_unit)}{_last(check)}"
+    if _is_one(jobs):
+        return f"the job of {name} {waited} its queue{_of_runs(check)}; usually it waits {usual}"
+    return f"jobs of {name} {waited} their queue{_of_runs(check)}; usually they wait {usual}"
 
 
 def _missed(name: str, check: Check, _jobs: float, _failed: float) -> str:
-    last = datetime.fromtimestamp(check.baseline.last_at, UTC)
-    since = f"{span(check.current * 3600)}, since {last:%Y-%m-%d %H:%M} UTC"
-    return f"{name} has not started for {since}{_every(check)}"
+    if check.due is None:
+        since = f"{span(check.current * 3600)}, since {_last_start(check)}"
+        return f"{name} has not started for {since}{_every(check)}"
+    late = span(check.baseline.last_at + check.current * 3600 - check.due.timestamp())
+    guess = " (inferred from its past runs)" if check.test.startswith("inferred") else ""
+    due = f"was due {late} ago, at {_at(check.due)}{guess}, and has not started"
+    return f"{name} {due}; it last started at {_last_start(check)}"
 
 
 def _overdue(name: str, check: Check, _jobs: float, _failed: float) -> str:
@@ -131,15 +161,9 @@ _SENTENCES: Final[dict[Kind, Callable[[str, Check, float, float], str]]] = {
 }
 
 
-def _work(check: Check, jobs: float) -> float:
-    """Seconds of the whole run: people see no mean."""
-    return check.current * jobs if check.metric == _PER_JOB else check.current
-
-
-def _usual_time(check: Check, jobs: float) -> str:
-    many = jobs if check.metric == _PER_JOB else 1.0
-    subject = f"runs with about {count(jobs)} jobs usually take" if jobs else "it usually takes"
-    return f"{subject} {_range(check, time_unit, many)}{_last(check)}"
+def _is_one(jobs: float) -> bool:
+    """As it is written."""
+    return count(jobs) == "1"
 
 
 def _of_runs(check: Check) -> str:
@@ -150,12 +174,18 @@ def _every(check: Check) -> str:
     return f"; it usually starts every {span(check.baseline.centre * 3600)}"
 
 
+def _last_start(check: Check) -> str:
+    zone = UTC if check.due is None else check.due.tzinfo
+    return _at(datetime.fromtimestamp(check.baseline.last_at, zone))
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzinfo}"
+
+
 def _last(check: Check) -> str:
-    return f" (last {_runs(check.baseline.n)})" if check.baseline.n else ""
-
-
-def _runs(many: int) -> str:
-    return "run" if many == 1 else f"{many} runs"
+    runs = check.baseline.n
+    return f" (last {'run' if runs == 1 else many(runs, 'run')})" if runs else ""
 
 
 def _range(check: Check, unit_of: Callable[[float], tuple[float, str]], times: float = 1.0) -> str:

@@ -26,6 +26,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def many(number: int, thing: str, things: str = "") -> str:
+    """So many of a thing: ``1 run``, ``2 runs``."""
+    return f"{count(number)} {thing if number == 1 else things or f'{thing}s'}"
+
+
 def digits(number: float) -> str:
     """Two that count, or as many as stand before the point."""
     if not math.isfinite(number):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from jobmon import settings as configuration
+from jobmon.analysis.checks import Kind
 from jobmon.analysis.report import Anomaly, Report
 from jobmon.analysis.rounds import Rounds
+from jobmon.analysis.units import many
 from jobmon.anomaly import SEVERITIES
 from jobmon.answers.analysis import Analysis
 from jobmon.cli import Exit, say
@@ -30,6 +32,8 @@ from jobmon.store.lease import Lease
 _LONGEST_NAME: Final = 255
 _LONGEST_WAIT_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.25
+_MOST_NEW: Final = 20
+"""Commands without enough history that are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,17 +130,37 @@ def _print(report: Report, settings: Settings, form: str) -> None:
     if form == "json":
         print(encoded(found, TypeAdapter(Analysis)).decode())
     else:
-        for one in (*report.anomalies, *report.further):
-            print(_line(one))
-        many = len(report.anomalies)
-        print(
-            f"Analyzed {report.commands_analyzed} commands: {many} "
-            f"{'anomaly' if many == 1 else 'anomalies'}, {len(report.errors)} errors."
-        )
+        for line in _lines(report):
+            print(line)
     for warning in found.warnings:
         say(inert(warning, 1000))
     for error in report.errors:
         say(inert(error, 1000))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    anomalies = [*report.anomalies, *report.further]
+    for one in anomalies:
+        yield _line(one)
+        yield f"    {one.summary}"
+    for one in report.missed:
+        due = f"due {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
+        kind = Kind.MISSED_EXECUTION
+        yield f"{one.severity.upper()} {kind} {inert(one.command_name)} {due}"
+        yield f"    {one.summary}"
+    new = report.insufficient
+    for one in new[:_MOST_NEW]:
+        runs = f"{one.runs} of {one.needed} earlier runs"
+        yield f"{inert(one.command_name)}: not enough history, {runs}"
+    if more := len(new[_MOST_NEW:]):
+        yield f"and {more:,} more"
+    found = [many(len(anomalies), "anomaly", "anomalies")]
+    if report.missed:
+        found.append(many(len(report.missed), "missed run"))
+    if new:
+        found.append(f"{len(new):,} with not enough history")
+    found.append(many(len(report.errors), "error"))
+    yield f"Analyzed {many(report.commands_analyzed, 'command')}: {', '.join(found)}."
 
 
 def _line(one: Anomaly) -> str:

@@ -23,7 +23,7 @@ from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.severity import severity
 from jobmon.analysis.turns import Moment, expectation, moment
-from jobmon.analysis.units import written
+from jobmon.analysis.units import many, written
 from jobmon.analysis.wishes import Wishes, wishes
 from jobmon.cli import Exit, say
 from jobmon.cli.numbers import whole
@@ -136,13 +136,14 @@ def _judged(window: Window, last: int, wanted: Wishes) -> list[_Judged]:
 
 def _shown(found: _Explained, metric: str, settings: Settings) -> RenderableType:
     key = found.window.key
-    many = len(comparable(found.window))
-    title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): {many} runs in "
+    compared = len(comparable(found.window))
+    title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): "
+    title += f"{many(compared, 'run')} in "
     # Of one that runs rarely, more are read.
     first = datetime.fromtimestamp(float(found.window.numbers[0, 0]), UTC)
     days = (datetime.now(UTC) - first).days + 1
     title += f"the last {max(days, settings.analyze_mode.retention_days)} days"
-    if left_out := int(found.window.is_drained.sum()) - many:
+    if left_out := int(found.window.is_drained.sum()) - compared:
         title += f", {left_out} more seen only in part"
     kinds = _METRICS[metric]
     drawn = [(one, _check(one.verdict, kinds)) for one in found.judged]
@@ -222,6 +223,7 @@ def _as_json(found: _Explained) -> dict[str, object]:
 
 def _check_as_json(check: Check) -> dict[str, object]:
     found = asdict(check)
+    del found["due"]  # no run's
     numbers: dict[str, object] = found["baseline"]
     found["baseline"] = {name: _finite(value) for name, value in numbers.items()}
     return {name: _finite(value) for name, value in found.items()}

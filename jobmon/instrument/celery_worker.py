@@ -126,7 +126,14 @@ def _known_jobs(controller: Any) -> Iterator[tuple[str, str]] | None:
     named = (
         (name, task) for name, task in list(app.tasks.items()) if not name.startswith(BUILT_IN)
     )
-    return ((queue, name) for name, task in named if (queue := _queue_of(app, name, task)))
+    return ((queue, name) for name, task in named if (queue := _queue_known(app, name, task)))
+
+
+def _queue_known(app: Any, name: str, task: Any) -> str | None:
+    try:
+        return _queue_of(app, name, task)
+    except Exception:  # of routes that Celery itself could not follow
+        return None
 
 
 def _queue_of(app: Any, name: str, task: Any) -> str | None:

@@ -117,7 +117,7 @@ class Scheduler:
         beats.beat_with(self.beats)
 
     def _lineage(self, *deployed: str) -> str:
-        """What a restart does not change, and no other schedule has."""
+        """What a restart does not change, and hardly another schedule has."""
         own = (self._constant[name] for name in ("engine", "kind", "name"))
         parts = (*deployed, *own, *self.about.values())
         return sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:16]

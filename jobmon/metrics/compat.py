@@ -202,7 +202,7 @@ def _of_rq_workers(
         return _summed(
             ((GENERIC, series.queue), value_of(attempts))
             for series in _jobs(totals, "rq")
-            for attempts in (series, series.forgotten)
+            for attempts in series.of_queue
         )
 
     family = Family(name, "counter", help_, ("name", "queues"), read)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from jobmon.store import script
 from jobmon.store.analyses import holds_seconds
 from jobmon.store.keys import Keys
-from jobmon.store.run_record import unix_time
+from jobmon.store.members import unix_time
 from jobmon.store.totals import number, text
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from jobmon.store.analyses import holds_seconds
 from jobmon.store.keys import Keys
 from jobmon.store.series import MOST_COMMANDS, SEPARATOR, label
 from jobmon.store.totals import text
@@ -84,7 +83,7 @@ class BoundStore:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis: Any = client
         self._keys = Keys(settings.redis.prefix)
-        self._seconds = holds_seconds(settings)
+        self._seconds = settings.analyze_mode.retention_days * 86_400
 
     def commands(self) -> dict[tuple[str, ...], Learned]:
         """By application, environment and command.
@@ -175,7 +174,7 @@ class BoundStore:
             pipeline.hdel(self._keys.queue_samples, _field(key))
             pipeline.hdel(self._keys.queue_bounds, _field(key))
         pipeline.expire(self._keys.queue_samples, SAMPLES_KEPT_SECONDS)
-        pipeline.expire(self._keys.queue_bounds, self._seconds)
+        pipeline.expire(self._keys.queue_bounds, SAMPLES_KEPT_SECONDS)
         pipeline.execute()
 
 

@@ -97,7 +97,9 @@ local function remove(key, series, names) call('HDEL', key, unpack(fields_of(ser
 local function move(from, to, names)
   local fields = fields_of(to, names)
   for i, value in ipairs(call('HMGET', KEYS[10], unpack(fields_of(from, names)))) do
-    if value then call('HINCRBY', KEYS[10], fields[i], value) end
+    if value and #value < 19 and match(value, '^%d+$') then
+      call('HINCRBY', KEYS[10], fields[i], value)
+    end
   end
 end
 

@@ -514,9 +514,8 @@ TABLE: Final = (
         "value, when it moved and for how many rounds it is off; `runs`, `learned_at`, `jobs`, "
         "`failure_ratio`, `expected_at`, `grace_seconds`, …; at most 500",
         "",
-        "three times `analyze_mode.analysis_interval_minutes`, at least 1 h, after the last "
-        "analysis; of a command, removed `analyze_mode.retention_days` after its last run "
-        "unless a start is awaited",
+        "`analyze_mode.retention_days` after the last analysis; of a command, removed as long "
+        "after its last run, unless a start is awaited",
         "analysis",
     ),
     Key(
@@ -525,7 +524,7 @@ TABLE: Final = (
         "engine and queue, joined by U+001F → JSON: bound of the time in the queue, when it moved, "
         "for how many rounds it is off; at most 500",
         "",
-        "as `bounds:commands`; of a queue, removed a week after its last job",
+        "a week; of a queue, removed a week after its last job",
         "the server that leads, every 5 min",
     ),
     Key(
@@ -543,7 +542,8 @@ TABLE: Final = (
         "id of an incident that is open, or was within the last hour → JSON: `command`, `signal`, "
         "`ratio`, `opened_at`, `resolved_at`, `summary`, …; at most 500",
         "",
-        "as `bounds:commands`",
+        "three times `analyze_mode.analysis_interval_minutes`, at least 1 h, after the last "
+        "analysis",
         "analysis",
     ),
     Key(

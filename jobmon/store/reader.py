@@ -286,7 +286,7 @@ class Reader:
                 "series": len(jobs),
             },
             sync=sync_state.understood(sync, counters),
-            is_sync_enabled=self._settings.sync.enabled,
+            is_sync_enabled=self._settings.sync.enabled and self._settings.environment != "testing",
             lag=None if lag is None else lag / 1000,
             schedules=scheduled,
             workers=self.workers(),

@@ -21,6 +21,8 @@ _BEATS_TO_SILENCE: Final = 3
 _BEATS_TO_OBLIVION: Final = 30
 """Every entry of a live scheduler is told again within fewer beats than these."""
 _OBLIVION_SECONDS: Final = 900.0
+_CELERYS: Final = "celery."
+"""Begins the names of entries that beat adds to any schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +214,14 @@ def _succeeded(
 
 
 def _succeeds(one: _Scheduler, names: set[str], ended: Sequence[_Told]) -> bool:
-    if one.lineage != ended[0].lineage:
+    own = {name for name in names if not name.startswith(_CELERYS)}
+    # One without entries of its own may have been given the wrong configuration.
+    if one.lineage != ended[0].lineage or not own:
         return False
     # In a rolling deploy it starts before the other ends. Two that were up together and have no
     # entry in common may be of two schedules that nothing else tells apart.
     is_later = (one.state.started_at or 0.0) > max(its.seen_at for its in ended)
-    return is_later or any(its.entry.name in names for its in ended)
+    return is_later or any(its.entry.name in own for its in ended)
 
 
 def _is_superseded(

@@ -157,7 +157,7 @@ class JobSeries(Attempts):
     """Of those counted as lost, how many turned up again."""
     errors: Mapping[str, int]
     """By error type; with those of series of its name that were forgotten."""
-    forgotten: Attempts
+    forgotten: Attempts | None
     """Of series of its queue that were forgotten: they are in sums of the queue alone."""
     pending: int
     """Gauge: jobs that wait now."""
@@ -165,6 +165,11 @@ class JobSeries(Attempts):
     """Gauge: jobs that run now."""
     finished_exemplars: Mapping[str, Exemplar]
     """By outcome."""
+
+    @property
+    def of_queue(self) -> tuple[Attempts, ...]:
+        """What sums of its queue are made of."""
+        return (self,) if self.forgotten is None else (self, self.forgotten)
 
 
 @dataclass(frozen=True, slots=True)

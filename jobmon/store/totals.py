@@ -118,7 +118,7 @@ def job_series(
             continue
         own = text(raw_number)
         fields = fields_of.get(own, Fields())
-        forgotten = fields_of.get(f"{own}/queue", Fields())
+        forgotten = fields_of.get(f"{own}/queue")
         pending, processing, *_ = sizes.get(own, (0, 0))
         found.append(
             JobSeries(
@@ -134,17 +134,21 @@ def job_series(
                     "duration", JOB_BUCKETS, exemplars_of.get((own, "duration"), {})
                 ),
                 queue_time=fields.histogram("queue_time", JOB_BUCKETS),
-                forgotten=Attempts(
-                    forgotten.family("finished"),
-                    forgotten.histogram("duration", JOB_BUCKETS),
-                    forgotten.histogram("queue_time", JOB_BUCKETS),
-                ),
+                forgotten=None if forgotten is None else _attempts(forgotten),
                 pending=pending,
                 processing=processing,
                 finished_exemplars=exemplars_of.get((own, "finished"), {}),
             )
         )
     return sorted(found, key=lambda one: (one.engine, one.queue, one.job_name))
+
+
+def _attempts(fields: Fields) -> Attempts:
+    return Attempts(
+        fields.family("finished"),
+        fields.histogram("duration", JOB_BUCKETS),
+        fields.histogram("queue_time", JOB_BUCKETS),
+    )
 
 
 def known_jobs(told: Iterable[bytes], series: Mapping[bytes, bytes]) -> list[tuple[str, str, str]]:
@@ -250,7 +254,7 @@ def queue_times(series: Iterable[JobSeries]) -> dict[tuple[str, str], Histogram]
     found: dict[tuple[str, str], list[Histogram]] = {}
     for one in series:
         own = found.setdefault((one.engine, one.queue), [])
-        own += (one.queue_time, one.forgotten.queue_time)
+        own += (attempts.queue_time for attempts in one.of_queue)
     return {
         queue: Histogram(
             tuple(map(sum, zip(*(one.counts for one in own), strict=True))),

@@ -161,7 +161,6 @@ end
 local series_of, job_name_of, overflow_of = {}, {}, {}
 if label_count > 0 then
   local fresh, size = {}, nil
-  local function series_named(set) return fresh[set] or call('HGET', KEYS[2], set) end
   local known = call('HMGET', KEYS[2], unpack(labels))
   for i, set in ipairs(labels) do
     local engine, queue, job_name = match(set, '^([^\31]*)\31([^\31]*)\31(.*)$')
@@ -172,7 +171,8 @@ if label_count > 0 then
       if own_queue ~= queue then overflow[#overflow + 1] = 'overflow:queue' end
       queue = own_queue
       local of_queue = engine .. '\31' .. queue .. '\31'
-      local series = series_named(of_queue .. job_name)
+      local series = fresh[of_queue .. job_name]
+        or #overflow > 0 and call('HGET', KEYS[2], of_queue .. job_name)
       if not series then
         size = size or call('HLEN', KEYS[2])
         local label, own_name = 'series', 'other'
@@ -181,7 +181,8 @@ if label_count > 0 then
         end
         if own_name ~= job_name then overflow[#overflow + 1] = 'overflow:' .. label end
         job_name = own_name
-        series = series_named(of_queue .. job_name) or new_job_series(of_queue .. job_name)
+        local set = of_queue .. job_name
+        series = fresh[set] or call('HGET', KEYS[2], set) or new_job_series(set)
       end
       overflow_of[i] = overflow
       fresh[of_queue .. job_name] = series

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def test_s62_the_answer_has_the_documented_keys_whose_sums_agree(
     numbers = one["anomaly_metrics"]
     assert {"current", "baseline_avg", "baseline_std", "ratio", "change_percent"} <= numbers.keys()
     assert 0 <= one["p_value"] < 0.01
-    assert one["summary"].startswith("data:slow took 2.5 min; ")
+    assert one["summary"].startswith("the 100 jobs of data:slow ran 2.5 min in all; ")
     assert found["data:fast"]["anomaly_severity"] == "low"
     (incident,) = (entry for entry in kept if entry["id"] == one["id"])
     assert incident["baseline"] == one["baseline"]
@@ -239,7 +239,7 @@ def test_s74_one_command_or_all_but_not_both(
     given = {"REDIS_URL": store.url, "DATABASE_URL": light.url}
     one = cli(tmp_path, "--command=data:process", name="job-monitor:analyze", **given)
     assert (one.returncode, one.stderr) == (0, "")
-    assert one.stdout == "Analyzed 1 commands: 0 anomalies, 0 errors.\n"
+    assert one.stdout == "Analyzed 1 command: 0 anomalies, 0 errors.\n"
     both = cli(tmp_path, "--all", "--command=data:process", **given)
     assert both.returncode == 2
     every = cli(tmp_path, "--all", name="job-monitor:analyze", **given)
@@ -247,6 +247,39 @@ def test_s74_one_command_or_all_but_not_both(
     unknown = cli(tmp_path, "--command=data:nothing", **given)
     assert unknown.returncode == 1
     assert 'No runs found for command "data:nothing".' in unknown.stderr
+
+
+def test_all_that_is_found_is_said_in_words_and_counted(
+    light: Filled, store: RedisServer, tmp_path: Path
+) -> None:
+    usual(light, "data:process")
+    light.run("data:process", jobs=100, seconds=150.0, ago=60)
+    for n in range(20, 0, -1):
+        light.run("data:big", jobs=100, seconds=50.0, peak=100_000_000, ago=n * HOUR)
+    light.run("data:big", jobs=100, seconds=50.0, peak=1_000_000_000, ago=60)
+    due = datetime.now(UTC) - timedelta(hours=1.5)
+    usual(light, "data:sync", until_ago=1.5 * HOUR)
+    for n in range(22):
+        light.run(f"new:{n:02}", jobs=1, seconds=1.0)
+    light.run("new:00", jobs=1, seconds=1.0, ago=30)
+    given = {"REDIS_URL": store.url, "DATABASE_URL": light.url}
+    said = cli(tmp_path, "--no-events", **given)
+    lines = said.stdout.splitlines()
+    assert lines[0].startswith("HIGH performance_degradation data:process avg_job_time 1.50 (")
+    assert lines[1].startswith("    the 100 jobs of data:process ran 2.5 min in all; those of ")
+    assert lines[2].startswith("CRITICAL memory_growth data:big peak_memory 1000000000.00 (")
+    assert lines[3].startswith("    data:big needed 1 GB of memory at its peak; runs with about ")
+    assert lines[4].startswith(f"MEDIUM missed_execution data:sync due {due:%Y-%m-%d %H:}")
+    assert lines[5].startswith(f"    data:sync was due 1.5 h ago, at {due:%Y-%m-%d %H:}")
+    assert lines[6:8] == [
+        "new:00: not enough history, 1 of 5 earlier runs",
+        "new:01: not enough history, 0 of 5 earlier runs",
+    ]
+    assert lines[25:] == [
+        "new:19: not enough history, 0 of 5 earlier runs",
+        "and 2 more",
+        "Analyzed 25 commands: 2 anomalies, 1 missed run, 22 with not enough history, 0 errors.",
+    ]
 
 
 def test_s75_it_fails_from_a_severity_on(light: Filled, store: RedisServer, tmp_path: Path) -> None:

@@ -289,6 +289,27 @@ def test_the_check_says_how_long_and_how_long_is_usual() -> None:
     assert (check.baseline.first_at, check.baseline.last_at) == (starts[0], starts[-1])
 
 
+def test_when_it_was_due_is_told_in_the_zone_of_its_schedule() -> None:
+    starts, now = at("2000-01-01") + DAY * np.arange(10), at("2000-01-12")
+
+    def due(*schedules: Schedule, zone: str | None = None) -> str:
+        own = None if zone is None else ZoneInfo(zone)
+        check = missed(expected(starts, now, schedules=schedules, zone=own))
+        assert check is not None
+        return f"{check.due} {check.due and check.due.tzinfo}"
+
+    assert due(Schedule.parse("0 8 * * *", BERLIN)) == "2000-01-10 08:00:00+01:00 Europe/Berlin"
+    assert due(Schedule.parse(NIGHTLY)) == "2000-01-11 00:00:00+00:00 UTC"
+    daily = Schedule.parse("every 1 day")
+    assert due(daily, zone=BERLIN) == "2000-01-11 01:00:00+01:00 Europe/Berlin"
+    assert due() == "2000-01-11 00:00:00+00:00 UTC"
+    assert due(zone=BERLIN) == "2000-01-11 01:00:00+01:00 Europe/Berlin"
+    uneven = at("2000-01-01") + np.array([0, 1, 2.2, 3.1, 4.3]) * HOUR
+    silence = missed(expected(uneven, now))
+    assert silence is not None
+    assert (silence.test, silence.due) == ("silence", None)
+
+
 # Without a schedule.
 
 

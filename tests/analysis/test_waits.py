@@ -169,7 +169,7 @@ def test_what_was_learned_holds_as_long_as_somebody_looks(looks: Looks) -> None:
     keys = Keys("jobmon:")
     for _ in range(102):
         looks.look()
-    assert 0 < looks.client.ttl(keys.queue_bounds) <= 3 * 3600
+    assert 0 < looks.client.ttl(keys.queue_bounds) <= 7 * 86_400
     assert 0 < looks.client.ttl(keys.queue_samples) <= 7 * 86_400
     # A bound that did not hold that long is there again as soon as somebody looks.
     before = looks.store.queues()

@@ -135,8 +135,8 @@ def test_it_prints_what_is_there(store: RedisServer, folder: Path) -> None:
     assert (code, err) == (0, "")
     first, second = out.splitlines()
     assert first.endswith(
-        " 2026-11-30 03:00:00 opened HIGH performance_degradation data:process took 9.4 min; runs "
-        "with about 55 jobs usually take 4.8–5.6 min"
+        " 2026-11-30 03:00:00 opened HIGH performance_degradation the 55 jobs of data:process ran "
+        "9.4 min in all; those of runs with about as many usually run 4.8–5.6 min"
     )
     assert second.endswith(r"opened LOW performance_degradation went \x1b[31mwrong\n")
     entry = first.partition(" ")[0]
@@ -302,7 +302,7 @@ def test_redis_that_goes_away_is_waited_for(own_redis_server: RedisServer, folde
             own_redis_server.start()  # with nothing in it
             add(own_redis_server, "after")
             assert one.process.stdout is not None
-            assert "data:process took" in one.process.stdout.readline()
+            assert "jobs of data:process ran" in one.process.stdout.readline()
             code, _, err = one.ended(signal.SIGTERM)
             assert code == 143
             assert "Redis answers again" in err

@@ -80,7 +80,9 @@ def test_json_holds_every_check(store: RedisServer, history: Filled) -> None:
 
 
 def test_a_new_command_has_not_enough_history(store: RedisServer, history: Filled) -> None:
-    assert "not enough history" in explain(store, history, "data:new").stdout
+    said = explain(store, history, "data:new").stdout
+    assert said.startswith("data:new (default, production): 1 run in the last 30 days")
+    assert "not enough history" in said
 
 
 def test_runs_seen_in_part_are_left_out_as_an_evaluation_does(

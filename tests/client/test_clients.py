@@ -216,6 +216,6 @@ def test_it_loads_nothing_of_the_server() -> None:
     )
     loaded = said.stdout.split()
     mine = {name for name in loaded if name.startswith("jobmon.")}
-    assert {name.split(".")[1] for name in mine} == {"answers", "client", "errors"}
+    assert {name.split(".")[1] for name in mine} == {"anomaly", "answers", "client", "errors"}
     foreign = {"alembic", "celery", "opentelemetry", "redis", "rq", "sqlalchemy", "starlette"}
     assert not foreign & set(loaded)

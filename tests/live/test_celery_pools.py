@@ -138,8 +138,9 @@ def test_a_retry_that_does_not_raise_and_a_replacement_are_further_attempts(
 def test_queue_time_leaves_the_countdown_out(run: Run) -> None:
     (job,) = [job for job in run.named("add") if "eta" in job]
     assert job["eta"] == pytest.approx(job["enqueued_at"] + 0.5, abs=0.1)
-    assert job["started_at"] >= job["eta"]
-    assert job["queue_time"] == pytest.approx(job["started_at"] - job["eta"], abs=1e-5)
+    assert job["started_at"] >= job["eta"] - 0.01  # its timers may be early by a millisecond
+    waited = max(0.0, job["started_at"] - job["eta"])
+    assert job["queue_time"] == pytest.approx(waited, abs=1e-5)
 
 
 def test_a_nested_job_knows_its_parent_and_root(run: Run) -> None:

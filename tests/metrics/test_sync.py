@@ -52,11 +52,11 @@ def test_what_waits_and_what_was_copied(
 
 def test_whether_copies_are_wanted_is_shown(recorded: Recorded, sampled: Sampled) -> None:
     assert sampled("jobmon_sync_enabled") == 1
-    off = load({"redis.url": recorded.settings.redis.url, "sync.enabled": False}, environ={})
-    with connection.connect(off) as client:
-        assert b'jobmon_sync_enabled{app="a"} 0.0\n' in shared(Reader(client, off), "a").page(
-            openmetrics=False
-        )
+    for given in ({"sync.enabled": False}, {"environment": "testing"}):
+        off = load({"redis.url": recorded.settings.redis.url, **given}, environ={})
+        with connection.connect(off) as client:
+            page = shared(Reader(client, off), "a").page(openmetrics=False)
+        assert b'jobmon_sync_enabled{app="a"} 0.0\n' in page
 
 
 def test_what_is_lost_is_counted(recorded: Recorded, sampled: Sampled) -> None:

@@ -53,7 +53,8 @@ def event(**more: Any) -> PerformanceAnomalyDetected:
         "trace_id": None,
         "p_value": 1e-6,
         "test": "t",
-        "summary": "data:process took 9.4 min; runs with about 55 jobs usually take 4.8–5.6 min",
+        "summary": "the 55 jobs of data:process ran 9.4 min in all; those of runs with about as "
+        "many usually run 4.8–5.6 min",
         "owner": None,
         "detected_at": datetime(2026, 11, 30, 3, 0, 0, 123, UTC),
     }

@@ -142,12 +142,12 @@ def test_a_connection_that_was_cut_is_made_anew(amqp: Broker) -> None:
 def test_a_slow_broker_tells_what_it_can_in_time(
     amqp: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_amqp, "_LONGEST_SECONDS", 1.0)
     monkeypatch.setattr(by_amqp, "DELAYS", (published(amqp, "slow-delayed"),))
     names = [published(amqp, f"slow-{number}") for number in range(5)]
     proxy = Proxy(amqp.url, 5672)
     with reading(proxy.url) as broker:
         assert len(broker.read(names)) == 6
+        monkeypatch.setattr(by_amqp, "_LONGEST_SECONDS", 1.0)
         proxy.delay_seconds = 0.4
         found = broker.read(names)
         assert found == [waiting(name, 1) for name in names[: len(found)]]

@@ -145,6 +145,20 @@ def test_no_counter_changes_while_one_series_of_it_stays(kept: Store, at_once: i
     assert kept.client.hgetall(KEYS.job_totals) == {}
 
 
+def test_what_is_no_number_is_handed_to_nobody(kept: Store) -> None:
+    kept.job("a1")
+    kept.job("b1", job_name="other")
+    gone, stays = "1", "2"
+    for place, value in enumerate(("1.5", "-", "1e9", "9" * 40, "", "7")):
+        kept.client.hset(KEYS.job_totals, f"{gone}:queue_time:{place}", value)
+    kept.client.zadd(KEYS.series_seen, {f"jobs:{gone}": 0})
+    assert kept.forget() == 1
+    handed = f"{stays}/queue:queue_time:"
+    found = kept.client.hgetall(KEYS.job_totals)
+    assert found[f"{handed}5".encode()] == b"7"
+    assert not {f"{handed}{place}".encode() for place in range(5)} & set(found)
+
+
 def test_a_series_of_29_days_stays(kept: Store) -> None:
     kept.job("a1")
     kept.age(29)

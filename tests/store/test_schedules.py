@@ -196,6 +196,21 @@ def test_a_schedule_of_its_own_takes_nothing_out(
     assert ("report", "old") in names(found)
 
 
+def test_one_that_has_no_entries_of_its_own_hides_none_of_its_predecessor(
+    shown: Callable[..., Schedules],
+) -> None:
+    cleanup = "celery.backend_cleanup"
+    shown(
+        deployed("old"),
+        *(entry("old", name, lineage="shop") for name in ("report", cleanup)),
+    )
+    shown(Beat("scheduler", "old", gone=True))
+    late = time.time() + 1
+    assert ("report", "old") in names(shown(deployed("new", entries=0, started_at=late)))
+    found = shown(deployed("new", entries=1, started_at=late), entry("new", cleanup))
+    assert ("report", "old") in names(found)
+
+
 def test_what_cannot_be_told_is_not_waited_for_for_ever(shown: Callable[..., Schedules]) -> None:
     shown(entry("old", "gone", lineage="shop"), entry("old", "report", lineage="shop"))
     new = deployed("new", entries=3, started_at=time.time() - 800)

@@ -24,7 +24,7 @@ app: Any = Celery("routed", broker=f"{URL}/1")
 app.conf.update(
     broker_connection_retry_on_startup=True,
     task_routes=(
-        {"routed.mail.*": {"queue": "mail"}, "routed.nowhere": {"priority": 3}},
+        {"routed.mail.*": {"queue": "mail"}, "routed.nowhere": {"priority": 3}, "routed.odd": None},
         *([slow_router] if "SLOW_ROUTER" in os.environ else []),
     ),
     worker_enable_remote_control=False,
@@ -40,5 +40,6 @@ for name, options in {
     "routed.own": {"queue": "own"},
     "routed.mail.send": {},
     "routed.nowhere": {},
+    "routed.odd": {},
 }.items():
     app.task(name=name, **options)(nothing)
