@@ -23,6 +23,7 @@ from jobmon.history.rows import Row
 from jobmon.history.runs import Window
 from jobmon.history.write import Batch
 from jobmon.settings import SettingsError
+from jobmon.store.bounds import Bounds, BoundStore, Learned
 from tests.analysis.evaluated import HOUR, OWN, Evaluated, evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database
@@ -334,20 +335,34 @@ class TestRare:
         [missed] = fleet.analyze().missed
         assert missed.expected_interval_hours == pytest.approx(168, abs=2)
 
-    def test_a_monthly_one_is_missed_though_its_last_run_is_more_than_30_days_ago(
+    def test_a_monthly_one_is_missed_though_its_last_run_is_older_than_what_is_kept_in_view(
         self, own_database: Database, store: RedisServer
     ) -> None:
         due_at = datetime.now(UTC) - timedelta(hours=10)
         line = f"{due_at.minute} {due_at.hour} {due_at.day} * *"
-        wanted = {"data:monthly": {"schedule": line}}
-        with evaluated(own_database, store, analyze_mode__commands=wanted) as fleet:
+        wanted: dict[str, object] = {
+            "analyze_mode__commands": {"data:monthly": {"schedule": line}},
+            "analyze_mode__retention_days": 20,  # a month may have 28
+        }
+        with evaluated(own_database, store, **wanted) as fleet:
             *_, before, _ = _times(Schedule.parse(line, "UTC"), fleet.now)
             fleet.run("data:monthly", ago=fleet.now - before)
             fleet.run("data:other", ago=fleet.now - before)
+            learned = BoundStore(fleet.client, fleet.settings)
+            learned.write(
+                {
+                    ("default", "production", f"data:{name}"): Learned(
+                        bounds=Bounds(), started_at=before
+                    )
+                    for name in ("monthly", "other")
+                }
+            )
             report = fleet.analyze()
             assert [one.command_name for one in report.missed] == ["data:monthly"]
             assert report.commands_analyzed == 1
             assert fleet.analyze_new().commands_analyzed == 0
+            [(key, known)] = learned.commands().items()
+            assert (key[-1], known.expected_after) == ("data:monthly", pytest.approx(before))
 
     def test_one_that_has_stopped_long_ago_is_awaited_no_more(self, fleet: Evaluated) -> None:
         fleet.steady(many=40, every=24 * HOUR)
