@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,14 +13,17 @@ from sqlalchemy.exc import DBAPIError
 
 from jobmon.analysis.checks import Kind
 from jobmon.analysis.discoveries import limit
+from jobmon.analysis.evaluation import LEAST_NEW, MOST_NEW
 from jobmon.analysis.learning import Learning
+from jobmon.analysis.missed import MOST_MISSED
 from jobmon.analysis.report import Insufficient, Report
 from jobmon.analysis.runs import ENOUGH_RUNS
 from jobmon.analysis.schedules import refuse_unreadable
 from jobmon.analysis.settling import Settling
-from jobmon.analysis.turns import Moment, Turn, moment, turn
+from jobmon.analysis.turns import Moment, Turn, expectation, moment, turn
 from jobmon.analysis.wishes import wishes
 from jobmon.history import database
+from jobmon.history.database import DatabaseUnavailable
 from jobmon.history.fence import Fence
 from jobmon.history.incidents import Change, Incidents
 from jobmon.history.runs import COMMANDS, CommandKey, RunReader, Window
@@ -40,7 +44,11 @@ _LATE: Final = "not all commands were evaluated: the time was up"
 _NOT_READ: Final = "its runs could not be read"
 _NOT_JUDGED: Final = "its runs could not be judged"
 _NOT_WRITTEN: Final = "what was found could not be written"
+_MOST_JUDGED: Final = 5_000
+"""New runs in one evaluation, about: a judgement takes some milliseconds."""
 _DAY: Final = timedelta(days=1)
+_AWAITED: Final = MOST_MISSED + 1
+"""Usual times between its starts for which a command that runs rarely is awaited."""
 _log: Final = logging.getLogger("jobmon.analysis")
 
 
@@ -77,7 +85,7 @@ class Analyzer:
         self._learning = Learning(client, settings)
         self._settings = settings
         self._due_at: dict[CommandKey, float] = {}
-        """When a start of a command may be missing."""
+        """When a start of a command may be missing; infinity: never."""
         self._overdue_at: dict[str, float] = {}
         """When a run that has not ended may take too long, by its id."""
 
@@ -94,7 +102,7 @@ class Analyzer:
         Args:
             token: Of the lease ``analysis``.
             commands: Names of those that are meant; None: all that ran within
-                ``analyze_mode.retention_days``.
+                ``analyze_mode.retention_days``, and those that run so rarely that they did not.
             record: False: nothing is written, nobody is told.
             deadline: Of ``time.monotonic``: what is not judged by then is left for the next time.
 
@@ -104,15 +112,23 @@ class Analyzer:
             redis.RedisError: The store cannot be asked.
         """
         this = moment(self._store)
+        since = self._since(this)
         new = set(self._reader.unjudged())
         names = commands
         if names is None:
-            ran = self._reader.commands(self._since(this))
             stopped = (key for key, _ in self._incidents.open(str(Kind.MISSED_EXECUTION)))
-            names = sorted({*ran, *(key.command for key in (*new, *stopped))})
+            names = sorted({*self._ran(this), *(key.command for key in (*new, *stopped))})
+        try:
+            for key in self._reader.keys(since, commands):
+                self._due_at.setdefault(key, math.inf)
+        except DatabaseUnavailable as error:  # of so many runs it may take too long
+            _log.warning("namesakes of commands may be left out: %s", error)
         report = self._evaluate(this, token, names, new, None, record=record, deadline=deadline)
+        if commands is None:
+            report.unknown.clear()  # nobody asked for them by their names
         if commands is None and record:
-            self._learning.forget(self._since(this).timestamp())
+            awaited = {key for key, at in self._due_at.items() if at < math.inf}
+            self._learning.forget(since.timestamp(), awaited)
         return report
 
     def analyze_new(self, token: int, *, deadline: float | None = None) -> Report:
@@ -141,6 +157,32 @@ class Analyzer:
         day = this.at.replace(hour=0, minute=0, second=0, microsecond=0)
         return day - self._settings.analyze_mode.retention_days * _DAY
 
+    def _ran(self, this: Moment) -> Iterator[str]:
+        """Commands that ran lately, or rarely but so that a start may be awaited."""
+        since = self._since(this)
+        told = {command for _, command in this.schedules}
+        for command, days, last_day in self._reader.commands(since):
+            if (
+                last_day >= since
+                or days >= ENOUGH_RUNS
+                or command in told
+                or wishes(self._settings, command).schedule is not None
+            ):
+                yield command
+
+    def _awaited(self, this: Moment, window: Window) -> Window:
+        """The runs of a command; none if the last is long ago and none is awaited any more."""
+        is_old = len(window.ids) and window.numbers[-1, 0] < self._since(this).timestamp()
+        if not is_old or window.key in this.running:
+            return window
+        if self._settings.analyze_mode.schedule_analysis_enabled:
+            awaited = expectation(this, window, wishes(self._settings, window.key.command))
+            if awaited is not None:
+                silent = this.now - awaited.last_start_at
+                if silent < _AWAITED * awaited.interval_seconds:
+                    return window
+        return Window.empty(window.key)
+
     def _evaluate(
         self,
         this: Moment,
@@ -160,10 +202,11 @@ class Analyzer:
         for some in chunks(names, COMMANDS):
             if deadline is not None and time.monotonic() > deadline:
                 report.errors.append(_LATE)
+                report.is_complete = False
                 break
             turns += self._turns(this, some, new, only, report)
         report.commands_analyzed = sum(one.last_start is not None for one in turns)
-        # A few of 10,000 commands differ by chance: what is news is known once all are judged.
+        # A few of 10,000 runs differ by chance: what is news is known once all are judged.
         highest = limit([p_value for one in turns for p_value in one.p_values])
         for some in chunks(turns, COMMANDS):
             settled = self._settle(this, some, highest, report)
@@ -196,9 +239,11 @@ class Analyzer:
             if isinstance(found, DBAPIError):
                 _fail(report, name, _NOT_READ, found)
                 continue
-            windows += (one for one in found if only is None or one.key in only)
-            if not found:
+            own = [self._awaited(this, one) for one in found if only is None or one.key in only]
+            windows += own
+            if not any(len(one.ids) or one.key in this.running for one in own):
                 report.unknown.append(name)
+        most_new = min(MOST_NEW, max(LEAST_NEW, _MOST_JUDGED // max(1, len(new))))
         queue_times = self._reader.queue_times(
             one.process_id for window in windows for one in window.unjudged
         )
@@ -210,6 +255,7 @@ class Analyzer:
                     wishes(self._settings, key.command),
                     looks_for_missed=self._settings.analyze_mode.schedule_analysis_enabled,
                     learns=self._learning.is_wanted(key, has_new=bool(window.unjudged)),
+                    most_new=most_new,
                 )
             except Exception as error:
                 _fail(report, key.command, _NOT_JUDGED, error)

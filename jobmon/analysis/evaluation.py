@@ -18,8 +18,9 @@ from jobmon.analysis.thresholds import Thresholds
 from jobmon.history.incidents import Incident
 from jobmon.history.runs import CommandKey, Judged, Window
 
-MOST_NEW: Final = 20
-"""Runs of one command that are judged in one evaluation; of more, the newest."""
+LEAST_NEW: Final = 20
+MOST_NEW: Final = 100
+"""New runs of one command that are judged in one evaluation; of more, the newest."""
 
 
 class Answer(NamedTuple):
@@ -49,7 +50,7 @@ class Evaluation:
     answers: tuple[Answer, ...]
     """The oldest run first."""
     p_values: tuple[float, ...]
-    """Of every test that was made."""
+    """Of every test of a run that is new."""
     judged: tuple[Judged, ...]
     is_enough: bool
 
@@ -60,6 +61,7 @@ def evaluate(
     incidents: Sequence[Incident],
     thresholds: Thresholds,
     zone: tzinfo = UTC,
+    most_new: int = MOST_NEW,
 ) -> Evaluation:
     """Judge what is new of one command, and its newest run in any case.
 
@@ -69,6 +71,7 @@ def evaluate(
         incidents: That go on, or may come back.
         thresholds: Of the command.
         zone: Of its hours and weekdays.
+        most_new: New runs that are judged; of more, the newest.
     """
     numbers = window.numbers.copy()
     for one in window.unjudged:
@@ -79,7 +82,7 @@ def evaluate(
     places = comparable(window)
     runs = Runs(*np.ascontiguousarray(numbers[places].T))
     new = {one.place for one in window.unjudged}
-    asked = [at for at, place in enumerate(places) if int(place) in new][-MOST_NEW:]
+    asked = [at for at, place in enumerate(places) if int(place) in new][-most_new:]
     if len(places) and (not asked or asked[-1] != len(places) - 1):
         asked.append(len(places) - 1)
     verdicts = [(at, _verdict(runs, at, thresholds, zone)) for at in asked]
@@ -110,7 +113,13 @@ def evaluate(
         key=window.key,
         runs=runs,
         answers=tuple(answers),
-        p_values=tuple(one.p_value for _, verdict in verdicts for one in verdict.checks),
+        # What was judged before had its chance: counted again, it would hide what is new.
+        p_values=tuple(
+            one.p_value
+            for at, verdict in verdicts
+            if int(places[at]) in new
+            for one in verdict.checks
+        ),
         judged=judged,
         is_enough=not verdicts or verdicts[-1][1].is_enough,
     )

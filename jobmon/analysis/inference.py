@@ -17,10 +17,10 @@ _MOST_STARTS: Final = 500
 _ENOUGH_STARTS: Final = 8
 _ENOUGH_ALIKE: Final = 5
 """Suffice where one gap is like the other."""
-_CLOCK_CHANGE_SECONDS: Final = 70 * 60.0
+CLOCK_CHANGE_SECONDS: Final = 70 * 60.0
 """In an unknown zone, a schedule of days moves by an hour twice a year."""
 
-_LONG_WEEKEND: Final = 4.5 * _DAY
+LONG_WEEKEND: Final = 4.5 * _DAY
 _LONGEST_HABIT: Final = 7.5 * _DAY
 """A weekday tells of no more than a week."""
 _PROVEN: Final = 5
@@ -47,8 +47,8 @@ def infer(starts: Floats, zone: tzinfo | None = None) -> Inferred | None:
     """The next start to expect, or None where the starts follow no schedule that can be told.
 
     Args:
-        starts: Unix seconds, ascending, no two the same, the last 500 count. Of a command that
-            runs a thousand times a day, but not at night, they must reach back for some days.
+        starts: Unix seconds, ascending, no two the same, the last 500 count. Where they reach back
+            for some hours only, they tell of no night.
         zone: In which the schedule is written. None or UTC: unknown, its clock may change.
     """
     starts = starts[-_MOST_STARTS:]
@@ -100,7 +100,7 @@ class _Times:
         """How late the next may be, when runs are so far apart and this one so far ahead."""
         grace = grace_seconds(interval)
         if ahead >= 20 * _HOUR and self.zone is None:
-            grace = max(grace, _CLOCK_CHANGE_SECONDS)
+            grace = max(grace, CLOCK_CHANGE_SECONDS)
         return grace
 
 
@@ -221,7 +221,7 @@ class _Followed(NamedTuple):
         """No sooner than this came a run on either of the last two days; 0: nothing is known."""
         last = float(self.gaps[:2].min()) if len(self.gaps) else 0.0
         # Once may have been a pause; a night it was if it is no longer than one.
-        return last if last < (_LONG_WEEKEND if len(self.gaps) > 1 else _DAY) else 0.0
+        return last if last < (LONG_WEEKEND if len(self.gaps) > 1 else _DAY) else 0.0
 
 
 def _followed(walls: Floats, gaps: Floats, near: float) -> _Followed:
@@ -249,7 +249,7 @@ def _habit(followed: _Followed) -> _Habit | None:
         habit = _agreed(followed.gaps[:10], 3, 0.65)
         if habit is not None and len(weekly):  # the second weekend of a week of work
             once = float(weekly.min())
-            habit = habit._replace(gap=max(habit.gap, once if once < _LONG_WEEKEND else 0.0))
+            habit = habit._replace(gap=max(habit.gap, once if once < LONG_WEEKEND else 0.0))
     if habit is not None and followed.soonest() > _LONGER * habit.gap:
         # Clocks were changed in an unknown zone, or the schedule was.
         return habit._replace(gap=followed.soonest())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,13 +61,17 @@ class Learning:
                 changed[turn.key] = self._known[turn.key] = after
         self._store.write(changed)
 
-    def forget(self, before: float) -> None:
-        """Drop commands that have not started since.
+    def forget(self, before: float, awaited: Container[tuple[str, ...]]) -> None:
+        """Drop commands that have not started since, but for those of which a start is awaited.
 
         Raises:
             redis.RedisError: The store cannot be asked.
         """
-        gone = [key for key, one in self._known.items() if one.started_at < before]
+        gone = [
+            key
+            for key, one in self._known.items()
+            if one.started_at < before and key not in awaited
+        ]
         if gone:
             self._store.write({}, gone)
             for key in gone:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from jobmon.analysis.checks import Baseline, Check, Kind
-from jobmon.analysis.inference import grace_seconds, infer
+from jobmon.analysis.inference import CLOCK_CHANGE_SECONDS, LONG_WEEKEND, grace_seconds, infer
 from jobmon.analysis.runs import Floats
 from jobmon.analysis.schedules import Schedule, next_due
 
@@ -32,6 +33,8 @@ _LATER: Final = 1.5
 """By what is usually late: it is later than usual."""
 _MOST_STARTS: Final = 500
 _MOST_GAPS: Final = 100
+_PAUSE: Final = 3.0
+"""By the usual time between starts, or minutes: a longer one is a night, or a weekend."""
 _REGULAR: Final = 1.35
 """Longest by usual time between starts, of a command that runs regularly."""
 
@@ -86,6 +89,7 @@ def expected(
     seen_until: float = math.inf,
     is_running: bool = False,
     ended_at: float | None = None,
+    next_starts: Mapping[int, float] = MappingProxyType({}),
 ) -> Expectation | None:
     """The next start of a command, and whether it is missed.
 
@@ -118,6 +122,9 @@ def expected(
             long is another question.
         ended_at: When the last run ended. One that took longer than its interval may hold up the
             next, whose margin then counts from here.
+        next_starts: By days: when the next run started after this time of day so many days ago,
+            so many days later. Of a command of which `starts` are those of some hours or days,
+            they tell of a night or a weekend that begins.
     """
     seen = np.unique(starts[np.isfinite(starts) & (starts <= now + _FUTURE_SECONDS)])
     seen = seen[-_MOST_STARTS:]
@@ -135,6 +142,12 @@ def expected(
         if found is None:
             return None
         due_at, late_at, interval, source = found
+        resumes_at = _resumes_at(next_starts, last)
+        if resumes_at > due_at + _PAUSE * max(interval, 60.0):
+            late_at += resumes_at - due_at
+            due_at = resumes_at
+            if margin_seconds is None:
+                late_at = max(late_at, due_at + CLOCK_CHANGE_SECONDS)
     if ended_at is not None:
         late_at += max(0.0, min(ended_at, now) - due_at)
     judged_at = min(now, seen_until)
@@ -242,6 +255,16 @@ def _undeclared(
     else:
         return None
     return _Undeclared(last + silence, last + silence, interval, _SILENCE)
+
+
+def _resumes_at(next_starts: Mapping[int, float], last: float) -> float:
+    """No sooner is the next start, by this time of earlier days; 0: nothing is known."""
+    # A week ago may have been a holiday, or exceptionally busy; of the last days some may have
+    # been a weekend, but they are the first to tell of other hours.
+    known = [(days, at) for days, at in next_starts.items() if at - last < LONG_WEEKEND]
+    weeks = [at for days, at in known if days % 7 == 0]
+    others = [at for days, at in known if days % 7]
+    return max([*weeks, min(others, default=0.0)])
 
 
 def _passed(

@@ -89,6 +89,8 @@ class Report:
     """What one evaluation found. Each list is in the order of the commands' names."""
 
     timestamp: datetime
+    is_complete: bool = True
+    """The time was enough for all that was to be judged."""
     commands_analyzed: int = 0
     anomalies: list[Anomaly] = field(default_factory=list[Anomaly])
     """Of documented kinds, of the newest run of each command."""

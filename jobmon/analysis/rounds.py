@@ -94,12 +94,16 @@ class Rounds:
             return self._shown(
                 lambda: self._analyzer.analyze(token, commands=commands, deadline=deadline)
             )
-        self._analyses.begin()
+        if deadline is None:  # one that fails is not tried again at once
+            self._analyses.begin()
 
         def analysis() -> Report:
             report = self._analyzer.analyze(token, deadline=deadline)
-            # What is due when is known by now, whether or not it can be shown.
-            self._knows_all = True
+            if report.is_complete:
+                # What is due when is known by now, whether or not it can be shown.
+                self._knows_all = True
+                if deadline is not None:
+                    self._analyses.begin()
             return report
 
         return self._shown(analysis)

@@ -63,7 +63,7 @@ class Settling:
         ]
 
     def _run(self, answer: Answer, values: RunValues) -> None:
-        strange = [one for one in answer.checks if one.is_anomaly and self._is_news(one)]
+        strange = [one for one in answer.checks if one.is_anomaly and self._is_news(one, answer)]
         kinds = tuple(one.kind for one in strange)
         process_id = values.process_id
         for check in strange:
@@ -100,9 +100,11 @@ class Settling:
         step = end(known, "superseded", self._now)
         self._take(known, step, values.process_id, values)
 
-    def _is_news(self, check: Check) -> bool:
+    def _is_news(self, check: Check, answer: Answer) -> bool:
         """Of what is known already, no chance among many is at work."""
         known = self._known(check.kind)
+        if not answer.is_new:  # when it was, it came to an incident, or to nothing
+            return known is not None and known.state != "resolved"
         return check.p_value <= self._highest or (known is not None and known.state == "open")
 
     def _starts(self, values: Mapping[int, RunValues], *, is_declared: bool) -> None:

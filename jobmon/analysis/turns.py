@@ -12,7 +12,7 @@ import numpy as np
 
 from jobmon.analysis.bounds import Lesson, learn
 from jobmon.analysis.checks import Check, Kind
-from jobmon.analysis.evaluation import Answer, evaluate
+from jobmon.analysis.evaluation import MOST_NEW, Answer, evaluate
 from jobmon.analysis.missed import Expectation, expected
 from jobmon.analysis.overdue import overdue
 from jobmon.analysis.runs import Runs
@@ -161,6 +161,7 @@ def turn(
     *,
     looks_for_missed: bool,
     learns: bool = False,
+    most_new: int = MOST_NEW,
 ) -> Turn:
     """Judge one command.
 
@@ -172,10 +173,12 @@ def turn(
         wanted: Of it.
         looks_for_missed: Whether a start may be missing.
         learns: Whether bounds are learned of its runs.
+        most_new: New runs that are judged.
     """
     key = window.key
     running = this.open_runs(key)
-    found = evaluate(window, queue_times, incidents, wanted.thresholds, this.zone(key, wanted))
+    zone = this.zone(key, wanted)
+    found = evaluate(window, queue_times, incidents, wanted.thresholds, zone, most_new)
     starts = _starts(window, running)
     names: list[int | str] = [*window.ids, *(one.process_id for one in running)]
     awaited = expectation(this, window, wanted) if looks_for_missed else None
@@ -217,6 +220,7 @@ def expectation(this: Moment, window: Window, wanted: Wishes) -> Expectation | N
         seen_until=this.seen_until,
         is_running=bool(running),
         ended_at=_ended_at(window),
+        next_starts=window.next_starts,
     )
 
 

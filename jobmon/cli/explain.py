@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """Judge its last runs, each by those before it, and show the numbers.
 
     Returns:
-        0; 1 when it did not run within ``analyze_mode.retention_days``.
+        0; 1 when it did not run within ``analyze_mode.retention_days``, and a year before.
     """
     settings = configuration.load()
     refuse_unreadable(settings)
@@ -140,7 +140,10 @@ def _shown(found: _Explained, metric: str, settings: Settings) -> RenderableType
     compared = len(comparable(found.window))
     title = f"{inert(key.command)} ({inert(key.app)}, {inert(key.environment)}): "
     title += f"{many(compared, 'run')} in "
-    title += f"the last {settings.analyze_mode.retention_days} days"
+    # Of one that runs rarely, more are read.
+    first = datetime.fromtimestamp(float(found.window.numbers[0, 0]), UTC)
+    days = (datetime.now(UTC) - first).days + 1
+    title += f"the last {max(days, settings.analyze_mode.retention_days)} days"
     if left_out := int(found.window.is_drained.sum()) - compared:
         title += f", {left_out} more seen only in part"
     kinds = _METRICS[metric]

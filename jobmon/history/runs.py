@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 MOST_RUNS: Final = 300
 """Of one command that are read: the newest."""
+RARE_RUNS: Final = 20
+"""Of a command that has fewer in the time that is asked for, so many are read of a year more."""
+YEAR: Final = timedelta(days=365)
+_DAYS_BEFORE: Final = (1, 2, 3, 7, 14)
+"""On which a command that runs often is looked at: the last ones, and this weekday."""
+_ASKED_BEFORE: Final = timedelta(days=14)
 COMMANDS: Final = 100
 """Whose runs are in memory at a time."""
 _ASKED: Final = 500
@@ -66,6 +72,26 @@ class Window:
     """Those of the drained ones, the oldest first."""
     is_full: bool
     """Older ones were left out."""
+    next_starts: Mapping[int, float] = field(default_factory=dict[int, float])
+    """By days: when the run started that came next after the time of day of the last one so many
+    days before, so many days later, in Unix seconds. Of a command whose runs here are those of
+    less than two weeks; without days before its first run."""
+
+    @classmethod
+    def empty(cls, key: CommandKey) -> Window:
+        """Of a command without runs."""
+        nothing = np.zeros(0, dtype=np.bool_)
+        return cls(key, (), np.empty((0, 7)), nothing, nothing, (), False)
+
+
+class Ran(NamedTuple):
+    """A command that ran."""
+
+    command: str
+    days: int
+    """On which it did."""
+    last_day: datetime
+    """The last of them."""
 
 
 class RunValues(NamedTuple):
@@ -107,6 +133,11 @@ class RunReader:
         own = self._runs.c
         is_drained = own.drained_at.is_not(None)
         is_new = sa.and_(is_drained, own.analyzed_at.is_(None))
+        key = sa.and_(
+            own.command_name == sa.bindparam("command"),
+            own.app == sa.bindparam("app"),
+            own.environment == sa.bindparam("environment"),
+        )
         newest = (
             sa.select(
                 *(own.app, own.environment, own.id, own.started_at, own.total_time, own.duration),
@@ -116,26 +147,49 @@ class RunReader:
             .where(own.command_name == sa.bindparam("command"))
             .where(own.started_at >= sa.bindparam("since"))
             .order_by(own.started_at.desc(), own.id.desc())
-            .limit(MOST_RUNS)
+            .limit(sa.bindparam("most"))
         )
         self._newest = newest
-        self._newest_of = newest.where(
-            own.app == sa.bindparam("app"), own.environment == sa.bindparam("environment")
+        self._newest_of = newest.where(key)
+        starts = sa.select(own.started_at).where(key).order_by(own.started_at).limit(1)
+        self._next_starts = sa.select(
+            *(
+                starts.where(own.started_at >= sa.bindparam(name)).scalar_subquery()
+                for name in ("since", *(f"before_{days}" for days in _DAYS_BEFORE))
+            )
         )
 
-    def commands(self, since: datetime) -> list[str]:
-        """Names of those that ran since a midnight in UTC, in their order.
+    def commands(self, since: datetime) -> list[Ran]:
+        """Those that ran since a year before a midnight in UTC, by their names.
 
         Raises:
             DatabaseUnavailable: It cannot be asked.
         """
         own = self._sums.c
-        statement = sa.select(own.name).distinct().order_by(own.name)
+        statement = sa.select(own.name, sa.func.count(), sa.func.max(own.begins_at))
         statement = statement.where(own.kind == RUNS.kind, own.period == DAY)
-        statement = statement.where(own.name != EVERYTHING, own.begins_at >= since)
+        statement = statement.where(own.name != EVERYTHING, own.begins_at >= since - YEAR)
+        statement = statement.group_by(own.name).order_by(own.name)
         with database.answering(self._engine), self._engine.connect() as connection:
             database.only_read(connection)
-            return list(connection.execute(statement).scalars())
+            return [Ran(*row) for row in connection.execute(statement)]
+
+    def keys(self, since: datetime, commands: Sequence[str] | None = None) -> list[CommandKey]:
+        """Keys of runs that started since, of some commands or of all: reads every such run.
+
+        Raises:
+            DatabaseUnavailable: It cannot be asked.
+        """
+        own = self._runs.c
+        statement = sa.select(own.app, own.environment, own.command_name).distinct()
+        statement = statement.where(own.started_at >= since)
+        found: list[CommandKey] = []
+        with database.answering(self._engine), self._engine.connect() as connection:
+            database.only_read(connection)
+            for some in (None,) if commands is None else chunks(commands, _ASKED):
+                asked = statement if some is None else statement.where(own.command_name.in_(some))
+                found += (CommandKey(*row) for row in connection.execute(asked))
+        return found
 
     def unjudged(self) -> list[CommandKey]:
         """Commands of which a run has drained that was not judged since.
@@ -163,7 +217,8 @@ class RunReader:
 
         Args:
             commands: Their names.
-            since: Runs that started before are left out.
+            since: Runs that started before are left out, but for some of the year before it where
+                there are few.
             known: Some of the keys of a name.
 
         Returns:
@@ -221,19 +276,63 @@ class RunReader:
     ) -> list[Window] | DBAPIError:
         asked: dict[str, Any] = {"command": command, "since": since}
         try:
-            rows = connection.execute(self._newest, asked).all()
+            rows = self._rows(connection, self._newest, asked)
             keys = {CommandKey(row[0], row[1], command) for row in rows}.union(known)
             if len(keys) == 1:
-                return [_window(keys.pop(), rows)]
+                return [self._window(connection, keys.pop(), rows, since)]
+            # Those of one that runs often hide its namesake's of a year.
+            is_busy = len(rows) == MOST_RUNS
             found: list[Window] = []
             for key in sorted(keys):
                 own = asked | {"app": key.app, "environment": key.environment}
-                found.append(_window(key, connection.execute(self._newest_of, own).all()))
+                rows = self._rows(connection, self._newest_of, own, looks_back=not is_busy)
+                found.append(self._window(connection, key, rows, since))
             return found
         except DBAPIError as error:
             if database.is_away(error):
                 raise
             return error
+
+    def _rows(
+        self,
+        connection: sa.Connection,
+        newest: sa.Select[Any, *tuple[Any, ...]],
+        asked: Mapping[str, Any],
+        *,
+        looks_back: bool = True,
+    ) -> Sequence[sa.Row[Any, *tuple[Any, ...]]]:
+        rows = connection.execute(newest, {**asked, "most": MOST_RUNS}).all()
+        if len(rows) >= RARE_RUNS or not looks_back:
+            return rows
+        earlier = {"since": asked["since"] - YEAR, "most": RARE_RUNS}
+        return connection.execute(newest, {**asked, **earlier}).all()
+
+    def _window(
+        self,
+        connection: sa.Connection,
+        key: CommandKey,
+        rows: Sequence[sa.Row[Any, *tuple[Any, ...]]],
+        since: datetime,
+    ) -> Window:
+        window = _window(key, rows)
+        if not window.is_full or rows[0].started_at - rows[-1].started_at >= _ASKED_BEFORE:
+            return window
+        last = rows[0].started_at
+        # Runs are not on time to the second: the one at this time of day is not the next.
+        usual = timedelta(seconds=max(60.0, float(np.median(np.diff(window.numbers[-60:, 0])))))
+        before = {days: last + usual - timedelta(days=days) for days in _DAYS_BEFORE}
+        asked = {f"before_{days}": moment for days, moment in before.items()}
+        first, *nexts = connection.execute(
+            self._next_starts, {**key._asdict(), "since": since, **asked}
+        ).one()
+        return replace(
+            window,
+            next_starts={
+                days: (start + timedelta(days=days)).timestamp()
+                for (days, moment), start in zip(before.items(), nexts, strict=True)
+                if start is not None and first <= moment
+            },
+        )
 
 
 def note(connection: sa.Connection, tables: Tables, judged: Sequence[Judged], at: datetime) -> None:
@@ -272,8 +371,7 @@ def pass_over(
 
 def _window(key: CommandKey, rows: Sequence[Sequence[Any]]) -> Window:
     if not rows:
-        nothing = np.zeros(0, dtype=np.bool_)
-        return Window(key, (), np.empty((0, 7)), nothing, nothing, (), False)
+        return Window.empty(key)
     # The newest come first.
     _, _, ids, starts, *columns, drained, partial, process_ids, versions = zip(
         *reversed(rows), strict=True

@@ -437,7 +437,8 @@ class AnalyzeMode(Section):
     retention_days: int = _key(
         30,
         parse.whole(1, 365, "d"),
-        "How far back runs count as what is usual. Nothing is deleted by it.",
+        "How far back runs count as what is usual; of a command with fewer than 20 since, the last "
+        "20 of a year more. Nothing is deleted by it.",
     )
     performance_threshold: float = _key(
         1.5,

@@ -515,7 +515,7 @@ TABLE: Final = (
         "`failure_ratio`, `expected_at`, `grace_seconds`, …; at most 500",
         "",
         "`analyze_mode.retention_days` after the last analysis; of a command, removed as long "
-        "after its last run",
+        "after its last run, unless a start is awaited",
         "analysis",
     ),
     Key(

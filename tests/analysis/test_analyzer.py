@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
 
-from jobmon.analysis import turns
+from jobmon.analysis import analyzer, turns
 from jobmon.analysis.checks import Kind
+from jobmon.analysis.discoveries import limit
 from jobmon.analysis.evaluation import Evaluation, evaluate
+from jobmon.analysis.schedules import Schedule
 from jobmon.history import rows, runs
 from jobmon.history.fence import FencedError
 from jobmon.history.rows import Row
 from jobmon.history.runs import Window
 from jobmon.history.write import Batch
 from jobmon.settings import SettingsError
+from jobmon.store.bounds import Bounds, BoundStore, Learned
 from tests.analysis.evaluated import HOUR, OWN, Evaluated, evaluated
 from tests.conftest import RedisServer
 from tests.databases import Database
+
+WEEK = 168 * HOUR
+
+
+def _times(schedule: Schedule, until: float) -> list[float]:
+    """Of the last two hundred days."""
+    found = [schedule.after(until - 200 * 24 * HOUR)]
+    while found[-1] <= until:
+        found.append(schedule.after(found[-1]))
+    return found[:-1]
 
 
 @pytest.fixture
@@ -198,6 +213,40 @@ def test_one_command_alone_can_be_meant(fleet: Evaluated) -> None:
     assert fleet.analyze_new().events == 2
 
 
+class TestChance:
+    """How many tests there are in all."""
+
+    def test_what_was_judged_before_hides_nothing_that_is_new(
+        self, fleet: Evaluated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(30):
+            fleet.steady(f"other:{number}", many=12)
+        fleet.steady(many=20)
+        fleet.judge_all()
+        fleet.run(seconds=30.0)
+        seen: list[int] = []
+
+        def counted(p_values: Iterable[float]) -> float:
+            among = list(p_values)
+            seen.append(len(among))
+            return limit(among)
+
+        monkeypatch.setattr(analyzer, "limit", counted)
+        assert fleet.analyze(record=False).commands_analyzed == 31
+        [alone] = fleet.analyze_new().anomalies
+        assert fleet.analyze().anomalies == [replace(alone, detected_at=ANY)]
+        whole, new, none = seen
+        assert whole == new > none == 0
+
+
+def test_of_a_burst_none_is_left_out(fleet: Evaluated) -> None:
+    fleet.steady(many=40)
+    fleet.judge_all()
+    fleet.runs("data:process", [{"seconds": 30.0}, *[{"seconds": 10.0}] * 60], every=60)
+    fleet.analyze_new()
+    assert [state for state, _ in fleet.turns()] == ["opened", "resolved"]
+
+
 class TestSilence:
     """Starts that do not come."""
 
@@ -310,6 +359,74 @@ class TestOverdue:
         assert fleet.analyze_new().further == []
         assert fleet.analyze_new().commands_analyzed == 0
         assert fleet.analyzer._overdue_at[running] > fleet.now + 500
+
+
+class TestRare:
+    """Commands of which 30 days hold too few runs, or none."""
+
+    def test_a_weekly_one_is_judged_and_its_start_is_missed(self, fleet: Evaluated) -> None:
+        fleet.now -= HOUR
+        fleet.steady(many=10, every=WEEK)
+        fleet.judge_all()
+        slow = fleet.run(seconds=30.0)
+        report = fleet.analyze()
+        assert [one.process_id for one in report.anomalies] == [slow]
+        assert (report.insufficient, report.missed) == ([], [])
+        fleet.age(timedelta(days=8))
+        [missed] = fleet.analyze().missed
+        assert missed.expected_interval_hours == pytest.approx(168, abs=2)
+
+    def test_a_monthly_one_is_missed_though_its_last_run_is_older_than_what_is_kept_in_view(
+        self, own_database: Database, store: RedisServer
+    ) -> None:
+        due_at = datetime.now(UTC) - timedelta(hours=10)
+        line = f"{due_at.minute} {due_at.hour} {due_at.day} * *"
+        wanted: dict[str, object] = {
+            "analyze_mode__commands": {"data:monthly": {"schedule": line}},
+            "analyze_mode__retention_days": 20,  # a month may have 28
+        }
+        with evaluated(own_database, store, **wanted) as fleet:
+            *_, before, _ = _times(Schedule.parse(line, "UTC"), fleet.now)
+            fleet.run("data:monthly", ago=fleet.now - before)
+            fleet.run("data:other", ago=fleet.now - before)
+            learned = BoundStore(fleet.client, fleet.settings)
+            learned.write(
+                {
+                    ("default", "production", f"data:{name}"): Learned(
+                        bounds=Bounds(), started_at=before
+                    )
+                    for name in ("monthly", "other")
+                }
+            )
+            report = fleet.analyze()
+            assert [one.command_name for one in report.missed] == ["data:monthly"]
+            assert report.commands_analyzed == 1
+            assert fleet.analyze_new().commands_analyzed == 0
+            [(key, known)] = learned.commands().items()
+            assert (key[-1], known.expected_after) == ("data:monthly", pytest.approx(before))
+
+    def test_one_that_has_stopped_long_ago_is_awaited_no_more(self, fleet: Evaluated) -> None:
+        fleet.steady(many=40, every=24 * HOUR)
+        fleet.judge_all()
+        fleet.age(timedelta(days=31))
+        report = fleet.analyze()
+        assert (report.commands_analyzed, report.missed, report.unknown) == (0, [], [])
+        assert fleet.analyze(commands=["data:process"]).unknown == ["data:process"]
+
+
+def test_one_that_runs_rarely_is_watched_whatever_its_namesake_does(
+    own_database: Database, store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MOST_RUNS", 30)
+    with evaluated(own_database, store) as fleet:
+        fleet.now -= 30 * HOUR
+        fleet.steady(many=10, every=12 * HOUR, app="rare")
+        fleet.now += 30 * HOUR
+        fleet.steady(many=40, every=0.25 * HOUR, app="busy")
+        fleet.judge_all()
+        for commands in (None, ["data:process"]):
+            fleet.analyzer = analyzer.Analyzer(fleet.engine, fleet.client, fleet.settings)
+            assert [one.app for one in fleet.analyze(commands=commands).missed] == ["rare"]
 
 
 class TestWishes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,23 @@ def test_what_cannot_be_shown_is_not_judged_again(store: RedisServer, tmp_path: 
         with pytest.raises(redis.ResponseError):
             rounds.scheduled(HOUR)
         fleet.client.delete("jobmon:anomalies:shown")
+        report = rounds.scheduled(HOUR)
+        assert report is not None
+        assert report.commands_analyzed == 0
+        rounds.close()
+
+
+def test_one_that_the_time_was_too_short_for_is_no_analysis_of_all(
+    store: RedisServer, tmp_path: Path
+) -> None:
+    with made("sqlite", tmp_path) as database, evaluated(database, store) as fleet:
+        fleet.steady(many=3)
+        fleet.judge_all()
+        rounds = Rounds(fleet.settings)
+        for deadline in (time.monotonic() - 1, None, time.monotonic() + 60):
+            report = rounds.all(deadline=deadline) if deadline else rounds.scheduled(HOUR)
+            assert report is not None
+            assert report.commands_analyzed == (deadline is None or report.is_complete)
         report = rounds.scheduled(HOUR)
         assert report is not None
         assert report.commands_analyzed == 0
