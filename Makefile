@@ -13,6 +13,7 @@ COVERAGE_AT_LEAST ?= 80
 AT_ONCE ?= 3
 PARALLEL := -n $(AT_ONCE) --dist loadfile
 COVERED := $(addprefix tests/,analysis cli client history instrument metrics publish queues retry server settings store)
+MEASURED := $(COVERED) -m "not soak and not clock" --deselect tests/store/test_mutations.py --cov --cov-report=
 BENCHMARKS := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__ page,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 RQS := $(patsubst requirements/rq-%.txt,%,$(wildcard requirements/rq-*.txt))
@@ -47,8 +48,9 @@ layers: $(DEV)/.ready ## check that imports point downward
 
 cov: $(DEV)/.ready ## measure branch coverage by the tests of the parts; COVERAGE_AT_LEAST=80
 	@rm -f .coverage .coverage.*
-	@$(PYTEST) $(PARALLEL) $(COVERED) -m "not soak and not clock" --deselect tests/store/test_mutations.py \
-		--cov --cov-report= $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(MEASURED) $(ARGS) || { [ $$? -eq 1 ] || exit 2; \
+		echo "== once more, alone: what failed beside others"; \
+		$(PYTEST) --last-failed --last-failed-no-failures none $(MEASURED) --cov-append $(ARGS); }
 	@$(PY) -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
 
 bench: $(DEV)/.ready ## measure what jobmon costs; ONLY=store, ARGS="--rounds 2"
