@@ -107,10 +107,9 @@ def _literal(shipped: str) -> str:
     with connection.connect(settings) as client:
         totals = Reader(client, settings).totals()
     commands = dict(totals.judged.learned)
-    for command, own in totals.configured.items():
-        if own.maximum_run_time_seconds is not None and not own.mute:
-            one = commands.get(command, Learned(bounds=Bounds()))
-            commands[command] = replace(one, maximum_seconds=own.maximum_run_time_seconds)
+    for command, seconds in totals.maximum_run_times().items():
+        one = commands.get(command, Learned(bounds=Bounds()))
+        commands[command] = replace(one, maximum_seconds=seconds)
     return literal(commands, totals.judged.queue_bounds, settings, shipped)
 
 

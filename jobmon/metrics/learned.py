@@ -38,21 +38,14 @@ def expected(totals: Totals) -> dict[str, float]:
 def _longest(totals: Totals) -> Iterator[Sample]:
     found = {command: one.longest for command, one in totals.judged.learned.items()}
     # Those are told at once, before anything was learned.
-    for command, seconds in sorted((found | _declared(totals)).items()):
+    for command, seconds in sorted((found | totals.maximum_run_times()).items()):
         if seconds is not None:
             yield (command,), seconds
 
 
-def _declared(totals: Totals) -> dict[str, float]:
-    return {
-        command: own.maximum_run_time_seconds
-        for command, own in totals.configured.items()
-        if own.maximum_run_time_seconds is not None and not own.mute
-    }
-
-
 def _maximum(totals: Totals) -> Iterable[Sample]:
-    return (((command,), seconds) for command, seconds in sorted(_declared(totals).items()))
+    maxima = totals.maximum_run_times()
+    return (((command,), seconds) for command, seconds in sorted(maxima.items()))
 
 
 def _grace(totals: Totals) -> Iterator[Sample]:

@@ -93,14 +93,6 @@ class BoundStore:
         """
         return _by_key(self._redis.hgetall(self._keys.command_bounds))
 
-    def shown(self) -> dict[str, Learned]:
-        """What ``/metrics`` shows of each command.
-
-        Raises:
-            redis.RedisError: The store cannot be asked.
-        """
-        return by_command(self._redis.hgetall(self._keys.command_bounds))
-
     def labels(self) -> frozenset[str]:
         """Commands that have series of their own.
 

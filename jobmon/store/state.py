@@ -236,6 +236,14 @@ class Totals:
     judged: Judged
     """What the analysis and the delivery of events have written down."""
 
+    def maximum_run_times(self) -> dict[str, float]:
+        """Declared seconds that a run may take, by command; of none that is muted."""
+        return {
+            command: own.maximum_run_time_seconds
+            for command, own in self.configured.items()
+            if own.maximum_run_time_seconds is not None and not own.mute
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Meta:

@@ -27,7 +27,7 @@ from jobmon.analysis.bounds import (
 from jobmon.analysis.learning import Learning
 from jobmon.analysis.runs import Run, Runs
 from jobmon.analysis.thresholds import Thresholds
-from jobmon.store.bounds import Bound, Bounds, BoundStore, Learned
+from jobmon.store.bounds import Bound, Bounds, BoundStore, Learned, by_command
 from jobmon.store.keys import Keys
 from jobmon.store.series import MOST_COMMANDS
 from tests.analysis.evaluated import HOUR, Evaluated, evaluated
@@ -220,7 +220,7 @@ def learned(fleet: Evaluated, command: str = "data:process") -> Learned:
 
 
 def shown(fleet: Evaluated) -> dict[str, Learned]:
-    return BoundStore(fleet.client, fleet.settings).shown()
+    return by_command(fleet.client.hgetall(Keys("jobmon:").command_bounds))
 
 
 def seen(fleet: Evaluated, *commands: str) -> None:
@@ -347,9 +347,9 @@ def test_commands_that_run_no_more_are_forgotten(fleet: Evaluated) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=40)
     gone = Learned(bounds=Bounds(Bound(1.0)), runs=30, started_at=long_ago.timestamp())
     store.write({(*key[:2], "gone"): gone})
-    assert "gone" in store.shown()
+    assert "gone" in shown(fleet)
     fleet.analyze()
-    assert set(store.shown()) == {"data:process"}
+    assert set(shown(fleet)) == {"data:process"}
 
 
 def test_what_was_learned_holds_as_long_as_analyses_go_on(fleet: Evaluated) -> None:
@@ -399,7 +399,7 @@ def test_commands_of_the_same_name_show_the_widest_bounds(store: RedisServer) ->
         kept.write({("a", "production", "x"): first, ("b", "production", "x"): second})
         client.hset("jobmon:bounds:commands", "a\x1fb\x1fbroken", b"{]")
         client.hset("jobmon:bounds:commands", "a\x1fb\x1fodd", b'{"bounds": {"jobs_lower": 1}}')
-        found = kept.shown()
+        found = by_command(client.hgetall("jobmon:bounds:commands"))
         assert kept.commands()["a", "production", "x"] == first
     assert set(found) == {"x", "odd"}
     values = [bound and bound.value for bound in found["x"].bounds]
